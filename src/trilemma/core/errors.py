@@ -1,0 +1,81 @@
+"""Errors that a caller may catch. No torch here: an audit of recorded predictions needs none."""
+
+
+class TrilemmaError(Exception):
+    """Anything trilemma refuses or fails at, said in one sentence a person can act on."""
+
+
+class BadInput(TrilemmaError, ValueError):
+    """Something from outside is wrong; nothing was computed. Exit status 2 on the command line.
+
+    Args:
+        what: the thing that is wrong, as its user knows it (a file, an option, a key's path).
+        problem: what is wrong with it, with the value it has.
+        fix: what is allowed, or what to do.
+    """
+
+    def __init__(self, what: str, problem: str, fix: str = "") -> None:
+        self.what, self.problem, self.fix = what, problem, fix
+        super().__init__(f"{what}: {problem}" + (f". {fix}" if fix else ""))
+
+    def __reduce__(self) -> tuple[object, ...]:  # survives the way back from a worker process
+        return type(self), (self.what, self.problem, self.fix)
+
+
+class MissingExtra(TrilemmaError, ImportError):
+    """An optional dependency is not installed; says the command that installs it."""
+
+    def __init__(self, package: str, extra: str, why: str) -> None:
+        self.package, self.extra, self.why = package, extra, why
+        super().__init__(
+            f"{why} needs {package}, which is not installed."
+            f" Install it with: pip install 'trilemma[{extra}]'"
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.package, self.extra, self.why)
+
+
+class TrainingDiverged(TrilemmaError):
+    """The loss left the numbers."""
+
+    def __init__(self, *, step: int, loss: float, learning_rate: float) -> None:
+        self.step, self.loss, self.learning_rate = step, loss, learning_rate
+        super().__init__(
+            f"training diverged: loss {loss} at step {step} with learning rate {learning_rate:g};"
+            " lower the learning rate or clip the gradient"
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (
+            type(self),
+            {"step": self.step, "loss": self.loss, "learning_rate": self.learning_rate},
+        )
+
+
+class TrainingCollapsed(TrilemmaError):
+    """The model answers the uniform distribution whatever it is asked."""
+
+    def __init__(self, *, epoch: int, loss: float, chance: float, learning_rate: float) -> None:
+        self.epoch, self.loss, self.chance = epoch, loss, chance
+        self.learning_rate = learning_rate
+        super().__init__(
+            f"training collapsed: after epoch {epoch} the loss is {loss:.4f}, that of the uniform"
+            f" prediction ({chance:.4f} = ln k), with learning rate {learning_rate:g}; start with"
+            " natural epochs and ramp the radius up (`warmup`, `ramp`), or lower the learning rate"
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (
+            type(self),
+            {
+                "epoch": self.epoch,
+                "loss": self.loss,
+                "chance": self.chance,
+                "learning_rate": self.learning_rate,
+            },
+        )
+
+
+def _rebuild(kind: type[TrilemmaError], fields: dict[str, object]) -> TrilemmaError:
+    return kind(**fields)

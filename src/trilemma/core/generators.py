@@ -1,0 +1,29 @@
+"""Randomness is a parameter: a `torch.Generator` goes in wherever a number is drawn."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Generator
+
+
+def seeded(seed: int, device: torch.device | str = "cpu") -> Generator:
+    """A generator of its own, started at `seed`."""
+    return Generator(device=device).manual_seed(seed)
+
+
+def draw_seed(rng: Generator) -> int:
+    """A fresh seed from `rng`, for a generator that must live on its own."""
+    return int(torch.randint(2**62, (), generator=rng, device=rng.device))
+
+
+@contextmanager
+def global_from(rng: Generator) -> Iterator[None]:
+    """Seed torch's global generator from `rng` and restore it on the way out.
+
+    For what draws from the global generator and cannot be told otherwise: layer initialisation
+    and dropout.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(draw_seed(rng))
+        yield
