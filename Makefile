@@ -1,0 +1,68 @@
+# Two commands matter: `make demo` and `make test`. Everything is installed into .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+PINS := --constraint constraints.txt --build-constraint constraints.txt
+RUNTIME := $(VENV)/.runtime-installed
+DEV := $(VENV)/.dev-installed
+JOBS ?= 2
+
+# One thread a process: the numbers repeat, and two test processes share two cores fairly.
+export OMP_NUM_THREADS := 1
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help demo test lint docs slow format constraints clean
+
+help: ## say what there is to make
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
+
+demo: $(RUNTIME) ## install what is needed, then audit two models trained on digits
+	@$(BIN)/trilemma demo
+
+test: $(DEV) lint docs ## the whole gate: format, lint, types, room contracts, docs, tests
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+
+lint: $(DEV) ## format, lint, types, room contracts
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+
+docs: $(DEV) ## build the site into docs/_build/html; a warning is an error
+	@$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
+	@echo "docs: docs/_build/html/index.html"
+
+slow: $(DEV) ## the tests that the gate leaves out
+	@$(BIN)/python -m pytest -m slow
+
+format: $(DEV) ## write the code as the gate wants it
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+constraints: ## resolve constraints.txt anew from the newest releases
+	bash scripts/constraints.sh $(PYTHON)
+
+clean: ## remove what was built, .venv too
+	rm -rf $(VENV) build dist docs/_build docs/generated .mypy_cache .ruff_cache .pytest_cache \
+	  .hypothesis .import_linter_cache
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "trilemma needs Python 3.11 or newer, and $(PYTHON) is `$(PYTHON) --version 2>&1`." >&2; \
+	  echo "Name another one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+
+# A stamp older than what it was installed from is out of date; otherwise nothing is asked of pip.
+$(RUNTIME): $(BIN)/python pyproject.toml constraints.txt
+	@echo "installing trilemma and PyTorch into $(VENV) (minutes, the first time)"
+	@$(PIP) install --quiet --constraint constraints.txt pip
+	@$(PIP) install --quiet $(PINS) --editable '.[torch]'
+	@touch $@
+
+$(DEV): $(RUNTIME)
+	@echo "installing what the tests need into $(VENV)"
+	@$(PIP) install --quiet $(PINS) --editable '.[all]' --group dev
+	@touch $@

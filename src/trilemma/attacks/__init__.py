@@ -1,0 +1,1 @@
+"""Attacks: inputs, scores or stolen models out; never training, never metrics."""

@@ -1,0 +1,257 @@
+"""The command line: arguments to specs, outcomes to an exit status. No logic of its own.
+
+Only what `--help` needs is imported here; everything heavier inside the commands.
+"""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from trilemma import __version__
+from trilemma.core.errors import BadInput, TrilemmaError
+
+if TYPE_CHECKING:
+    from trilemma.experiments.store import Store
+
+app = typer.Typer(
+    name="trilemma",
+    help="Measure what a classifier leaks about its training data, and what robustness costs.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+data_app = typer.Typer(help="The data sets that are known here.", no_args_is_help=True)
+app.add_typer(data_app, name="data")
+
+EXIT = (
+    "Exit status: 0 done; 1 an attack failed; 2 bad input; 3 a --fail-if condition holds;"
+    " 4 a --fail-if condition cannot be evaluated."
+)
+Html = Annotated[
+    Path | None, typer.Option("--html", help="The report page. Default: NAME.audit.html here.")
+]
+JsonFile = Annotated[
+    str | None, typer.Option("--json", help="The audit document; '-' for standard output.")
+]
+Junit = Annotated[
+    Path | None, typer.Option("--junit", help="Conditions and self-tests as JUnit XML.")
+]
+Markdown = Annotated[Path | None, typer.Option("--markdown", help="A summary in Markdown.")]
+FailIf = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fail-if", help="'[model:]attack.metric[.value|.low|.high] op number'; repeatable."
+    ),
+]
+StoreRoot = Annotated[
+    Path | None,
+    typer.Option("--store", help="Where results are kept. Default: $TRILEMMA_STORE or the cache."),
+]
+Workers = Annotated[int, typer.Option(min=0, help="Compute in this many local processes.")]
+Scheduler = Annotated[
+    str | None, typer.Option(help="A Dask cluster: tcp://host:8786 or tls://host:8786.")
+]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
+
+
+@app.command(epilog=EXIT)
+def audit(  # noqa: PLR0913  # one parameter an option, as typer wants it
+    file: Annotated[Path | None, typer.Argument(help="A declared experiment (YAML).")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Your own model: package.module:factory.")
+    ] = None,
+    weights: Annotated[Path | None, typer.Option(help="Its weights, a safetensors file.")] = None,
+    members: Annotated[
+        Path | None,
+        typer.Option(help="Rows it was trained on: npz (x, y), CSV, Parquet, or images by class."),
+    ] = None,
+    nonmembers: Annotated[Path | None, typer.Option(help="Rows it never saw.")] = None,
+    eps: Annotated[
+        str | None, typer.Option(help="L_inf budget of adversarial inputs; 8/255 is fine.")
+    ] = None,
+    predictions: Annotated[
+        list[Path] | None,
+        typer.Option(help="Recorded predictions: npz, CSV, Parquet; repeatable."),
+    ] = None,
+    name: Annotated[
+        list[str] | None, typer.Option(help="Name of the model; one for each --predictions.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of a --model audit.")] = 0,
+    json_file: JsonFile = None,
+    html: Html = None,
+    markdown: Markdown = None,
+    junit: Junit = None,
+    fail_if: FailIf = None,
+    store: StoreRoot = None,
+    workers: Workers = 0,
+    scheduler: Scheduler = None,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Audit a model: a declared experiment, your own model, or recorded predictions."""
+    from trilemma.experiments import declared
+
+    def table() -> dict[str, Any]:
+        chosen = [("FILE", file), ("--model", model), ("--predictions", predictions)]
+        given = [what for what, value in chosen if value]
+        if len(given) != 1:
+            found = " and ".join(given) or "none of them"
+            raise BadInput("audit", f"got {found}", "Give one of FILE, --model, --predictions")
+        if predictions:
+            _refuse_others(
+                "--predictions", weights=weights, members=members, nonmembers=nonmembers, eps=eps
+            )
+            return declared.from_predictions(predictions, name or [])
+        if model:
+            return declared.from_model(
+                model,
+                weights,
+                members=members,
+                nonmembers=nonmembers,
+                eps=eps,
+                names=name or [],
+                seed=seed,
+            )
+        assert file is not None
+        _refuse_others(
+            "FILE", weights=weights, members=members, nonmembers=nonmembers, eps=eps, name=name
+        )
+        return declared.read(Path(str(file)))
+
+    def run() -> int:
+        from trilemma.experiments.deliver import Outputs, deliver
+
+        outputs = Outputs(json=json_file, html=html, markdown=markdown, junit=junit, quiet=quiet)
+        return deliver(
+            table(),
+            fail_if or [],
+            outputs,
+            store=_store(store),
+            workers=workers,
+            scheduler=scheduler,
+        )
+
+    _finish(run, debug)
+
+
+@app.command(epilog=EXIT)
+def demo(  # noqa: PLR0913
+    json_file: JsonFile = None,
+    html: Html = None,
+    markdown: Markdown = None,
+    junit: Junit = None,
+    fail_if: FailIf = None,
+    store: StoreRoot = None,
+    workers: Workers = 0,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Train a natural and a robust model on real digits and audit both side by side."""
+
+    def run() -> int:
+        from trilemma.experiments import declared
+        from trilemma.experiments.deliver import Outputs, deliver
+
+        outputs = Outputs(json=json_file, html=html, markdown=markdown, junit=junit, quiet=quiet)
+        table = declared.read(declared.DEMO)
+        return deliver(table, fail_if or [], outputs, store=_store(store), workers=workers)
+
+    _finish(run, debug)
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON Schema of the audit document."""
+    import json
+
+    from trilemma.experiments.reports import schema as published
+
+    typer.echo(json.dumps(published(), indent=2))
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+@data_app.command("list")
+def data_list() -> None:
+    """Which data sets are present, from where, their size, licence and deviations."""
+    from rich.console import Console
+
+    from trilemma.data.catalogue import table
+
+    Console(soft_wrap=not sys.stdout.isatty()).print(table())
+
+
+@data_app.command("get")
+def data_get(
+    name: Annotated[str, typer.Argument(help="As `trilemma data list` names it.")],
+) -> None:
+    """Download a data set from its own published address, with its checksum."""
+
+    def run() -> int:
+        from trilemma.data.download import get
+
+        typer.echo(str(get(name)))
+        return 0
+
+    _finish(run, debug=False)
+
+
+@app.command()
+def claims(
+    store: StoreRoot = None,
+    debug: Debug = False,
+) -> None:
+    """The papers' findings: reproduced, not reproduced, not run."""
+
+    def run() -> int:
+        from rich.console import Console
+
+        from trilemma.experiments.claims import table
+
+        Console(soft_wrap=not sys.stdout.isatty()).print(table())
+        return 0
+
+    _finish(run, debug)
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+def _store(root: Path | None) -> "Store":
+    from trilemma.experiments.store import Store
+
+    return Store(root) if root is not None else Store()
+
+
+def _refuse_others(form: str, **given: object) -> None:
+    """An option that belongs to another form of the command would be ignored: say so instead."""
+    for option, value in given.items():
+        if value:
+            raise BadInput(
+                f"--{option}", f"does not apply to {form}", "It belongs to --model; see --help"
+            )
+
+
+def _finish(run: Callable[[], int], debug: bool) -> NoReturn:
+    """Run; an error of ours is one sentence and status 2, and shows no traceback unless asked."""
+    try:
+        raise typer.Exit(run())
+    except TrilemmaError as error:
+        if debug:
+            raise
+        typer.echo(f"trilemma: {error}", err=True)
+        raise typer.Exit(2) from None
+    except KeyboardInterrupt:
+        typer.echo("trilemma: stopped; what was finished is kept, run again to go on", err=True)
+        raise typer.Exit(130) from None

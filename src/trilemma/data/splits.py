@@ -1,0 +1,299 @@
+"""Who was in the training data: members, non-members, shadow and auxiliary rows of a pool.
+
+Every part is a block of one stratified order of its pool, so parts are disjoint by construction
+and each has the pool's class shares. In a pool that serves all parts the layout is
+
+    non-members | auxiliary | members ->        <- shadow
+
+so with one seed the members of a smaller target are among those of a larger one, and neither
+they nor the non-members move when the shadow part grows.
+"""
+
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trilemma.core.errors import BadInput
+from trilemma.data.duplicates import Duplicates, count, first_occurrences
+from trilemma.data.loaded import TEST, TRAIN, Loaded
+from trilemma.data.presets import Pools, Preset, Sizes
+from trilemma.data.sets import Data, Files, Sampled
+
+Index = NDArray[np.int64]
+NONE: Index = np.empty(0, dtype=np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What a reader of the results must know about a split.
+
+    Args:
+        rule: where the sizes come from.
+        sizes: rows of each part.
+        notes: departures from the published split, and dropped rows.
+        duplicates: equal rows, counted.
+    """
+
+    rule: str
+    sizes: dict[str, int]
+    notes: tuple[str, ...]
+    duplicates: Duplicates
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for records."""
+        plain = {"rule": self.rule, "sizes": dict(self.sizes), "notes": list(self.notes)}
+        return {**plain, "duplicates": self.duplicates.to_json()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Splits:
+    """Rows of each part, as indices into the pool.
+
+    Args:
+        members: target-train.
+        nonmembers: target-test.
+        shadow: for shadow models; disjoint from all others.
+        auxiliary: an attacker's rows; disjoint from all others.
+        partial_seed: some of the members, declared as known to the attacker.
+        victim_training_rows: some of the members, declared to join an extraction set.
+        report: sizes, departures, duplicates.
+    """
+
+    members: Index
+    nonmembers: Index
+    shadow: Index
+    auxiliary: Index
+    partial_seed: Index
+    victim_training_rows: Index
+    report: Report
+
+
+def split(loaded: Loaded, config: Data, seed: int) -> Splits:
+    """Take the declared parts out of a pool.
+
+    Args:
+        loaded: what `load(config)` returned.
+        config: the declared sizes or preset; for the user's own files the parts are theirs.
+        seed: >= 0; the same seed gives the same rows on every platform.
+
+    Raises:
+        BadInput: more rows are asked for than there are; a class has too few rows; the members
+            have fewer than two classes; non-members that are members and not allowed to be.
+    """
+    if isinstance(config, Files):
+        return _declared(loaded, config)
+    kept = first_occurrences(loaded.row_hashes) if config.drop_duplicates else _all(loaded)
+    preset = config.published()
+    pools = preset.pools if preset else _pools(loaded, config)
+    if pools is not Pools.ALL and loaded.part is None:
+        pools = Pools.ALL
+    orders = _orders(loaded, kept, pools, seed)
+    sizes, rule, notes = _sizes(config, preset, [len(order) for order in orders])
+    if preset and preset.per_class is not None:
+        parts = _per_class(loaded, orders[0], preset.per_class)
+    else:
+        parts = _blocks(orders, sizes, loaded.info.name)
+    parts |= _overlaps(parts["members"], sizes, seed)
+    return _checked(loaded, parts, rule, notes, dropped=len(loaded) - len(kept))
+
+
+def stratified_order(y: NDArray[np.int64], index: Index, seed: int) -> Index:
+    """A random order of `index` in which every block has nearly the whole's class shares.
+
+    Row j of the n_c rows of class c, themselves in random order, gets the key (j + u_c) / n_c
+    with one random u_c in [0, 1) a class; rows are sorted by key. Any n rows in a row then hold
+    n n_c / N rows of class c, give or take two.
+
+    Args:
+        y: labels of the whole pool.
+        index: the rows to order.
+        seed: >= 0.
+    """
+    draws = _uniform(seed, len(index) + 1 + int(y.max(initial=0)))
+    shuffled = index[np.argsort(draws[: len(index)], kind="stable")]
+    labels = y[shuffled]
+    classes, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
+    by_class = np.argsort(inverse, kind="stable")
+    rank = np.empty(len(index), dtype=np.int64)
+    rank[by_class] = np.arange(len(index)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+    shift = draws[len(index) :][classes]
+    return shuffled[np.argsort((rank + shift[inverse]) / sizes[inverse], kind="stable")]
+
+
+def _uniform(seed: int, n: int) -> NDArray[np.float64]:
+    """n numbers in [0, 1) from the raw bits of PCG64, whose stream NumPy promises to keep."""
+    bits = np.random.PCG64(seed).random_raw(n)
+    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+
+def _all(loaded: Loaded) -> Index:
+    return np.arange(len(loaded), dtype=np.int64)
+
+
+def _pools(loaded: Loaded, config: Sampled) -> Pools:
+    return Pools.ALL if config.pooled or loaded.part is None else Pools.OFFICIAL
+
+
+def _orders(loaded: Loaded, kept: Index, pools: Pools, seed: int) -> list[Index]:
+    """One order for all parts, or two: of the training part and of the test part."""
+    if loaded.part is None or pools is Pools.ALL:
+        return [stratified_order(loaded.y, kept, seed)]
+    part = loaded.part[kept]
+    training = stratified_order(loaded.y, kept[part == TRAIN], seed)
+    if pools is Pools.TRAINING:
+        return [training]
+    return [training, stratified_order(loaded.y, kept[part == TEST], seed)]
+
+
+def _sizes(
+    config: Sampled, preset: Preset | None, rows: list[int]
+) -> tuple[Sizes, str, tuple[str, ...]]:
+    if preset is None:
+        return config.sizes(), "counts", ()
+    sizes, note = (preset.sizes, "") if len(rows) > 1 else preset.fit(rows[0])
+    if config.victim_training_rows:
+        sizes = replace(sizes, victim_training_rows=config.victim_training_rows)
+    return sizes, f"{config.preset}: {preset.source}", (note,) if note else ()
+
+
+def _blocks(orders: list[Index], sizes: Sizes, name: str) -> dict[str, Index]:
+    if len(orders) == 1:
+        (order,) = orders
+        left = len(order) - sizes.shadow - sizes.auxiliary
+        members, nonmembers = _fill(sizes, left)
+        _enough(name, "rows", len(order), sizes, members=members, nonmembers=nonmembers)
+        start = nonmembers + sizes.auxiliary
+        return {
+            "nonmembers": order[:nonmembers],
+            "auxiliary": order[nonmembers:start],
+            "members": order[start : start + members],
+            "shadow": order[len(order) - sizes.shadow :],
+        }
+    training, test = orders
+    members = max(len(training) - sizes.shadow, 0) if sizes.members is None else sizes.members
+    nonmembers = max(len(test) - sizes.auxiliary, 0) if sizes.nonmembers is None else sizes.nonmembers
+    first = replace(sizes, nonmembers=0, auxiliary=0)
+    _enough(name, "training rows", len(training), first, members=members, nonmembers=0)
+    second = replace(sizes, members=0, shadow=0)
+    _enough(name, "test rows", len(test), second, members=0, nonmembers=nonmembers)
+    return {
+        "members": training[:members],
+        "shadow": training[len(training) - sizes.shadow :],
+        "nonmembers": test[:nonmembers],
+        "auxiliary": test[len(test) - sizes.auxiliary :],
+    }
+
+
+def _fill(sizes: Sizes, left: int) -> tuple[int, int]:
+    """What None means in a single pool: all that is left, or equal halves of it."""
+    left = max(left, 0)
+    if sizes.members is None and sizes.nonmembers is None:
+        return left // 2, left // 2
+    if sizes.members is None:
+        return max(left - (sizes.nonmembers or 0), 0), sizes.nonmembers or 0
+    if sizes.nonmembers is None:
+        return sizes.members, max(left - sizes.members, 0)
+    return sizes.members, sizes.nonmembers
+
+
+def _enough(
+    name: str, what: str, rows: int, sizes: Sizes, *, members: int, nonmembers: int
+) -> None:
+    wanted = {
+        "members": members,
+        "nonmembers": nonmembers,
+        "shadow": sizes.shadow,
+        "auxiliary": sizes.auxiliary,
+    }
+    asked = {part: size for part, size in wanted.items() if size}
+    if sum(asked.values()) > rows:
+        parts = " + ".join(f"{size:,} {part}" for part, size in asked.items())
+        problem = f"has {rows:,} {what}, but {parts} = {sum(asked.values()):,} are asked for"
+        fix = "Ask for fewer"
+        if what != "rows":
+            fix += ", or set pooled: true to split the training and test parts together"
+        raise BadInput(name, problem, fix)
+    for part in ("members", "nonmembers"):
+        if wanted[part] == 0 and (part == "members") != (what == "test rows") and what != "training rows":
+            raise BadInput(name, f"has {rows:,} {what}, which leaves none for {part}", "Ask for fewer")
+
+
+def _per_class(loaded: Loaded, order: Index, per_class: int) -> dict[str, Index]:
+    """The first `per_class` rows of each class are members, all others non-members."""
+    labels = loaded.y[order]
+    rank = np.empty(len(order), dtype=np.int64)
+    for label in range(loaded.classes):
+        rows = np.flatnonzero(labels == label)
+        if len(rows) < per_class:
+            name = loaded.class_names[label]
+            problem = f"class {name!r} has {len(rows)} rows, but {per_class} a class are members"
+            raise BadInput(loaded.info.name, problem, "Use the whole data set")
+        rank[rows] = np.arange(len(rows))
+    chosen = rank < per_class
+    return {
+        "members": order[chosen],
+        "nonmembers": order[~chosen],
+        "shadow": NONE,
+        "auxiliary": NONE,
+    }
+
+
+def _overlaps(members: Index, sizes: Sizes, seed: int) -> dict[str, Index]:
+    """Declared overlaps: some of the members, drawn anew for each of the two."""
+    drawn = {}
+    for offset, name in enumerate(("partial_seed", "victim_training_rows"), start=1):
+        n = getattr(sizes, name)
+        if n > len(members):
+            problem = f"asks for {n:,} of the members, of which there are {len(members):,}"
+            raise BadInput(name, problem, "Ask for fewer")
+        keys = np.random.PCG64([seed, offset]).random_raw(len(members))
+        drawn[name] = members[np.argsort(keys, kind="stable")[:n]]
+    return drawn
+
+
+def _declared(loaded: Loaded, config: Files) -> Splits:
+    """The user's own parts; overlaps are counted, and refused unless they are allowed."""
+    parts = {name: loaded.declared.get(name, NONE) for name in _PARTS}
+    member_hashes = loaded.row_hashes[parts["members"]]
+    overlapping = np.isin(loaded.row_hashes[parts["nonmembers"]], member_hashes)
+    shared = int(overlapping.sum())
+    if shared and not (config.allow_overlap or config.drop_duplicates):
+        raise BadInput(
+            config.nonmembers,
+            f"{shared:,} of {len(overlapping):,} non-members are members as well",
+            "Take them out (drop_duplicates: true does), or set allow_overlap: true",
+        )
+    before = sum(map(len, parts.values()))
+    if config.drop_duplicates:
+        kept = set(first_occurrences(loaded.row_hashes).tolist())
+        parts = {
+            name: np.array([row for row in index.tolist() if row in kept], dtype=np.int64)
+            for name, index in parts.items()
+        }
+    dropped = before - sum(map(len, parts.values()))
+    notes = (f"{shared:,} non-members are members as well",) if shared and not dropped else ()
+    return _checked(loaded, parts, "the user's own files", notes, dropped=dropped)
+
+
+_PARTS = tuple(each.name for each in fields(Splits) if each.name != "report")
+
+
+def _checked(
+    loaded: Loaded, parts: dict[str, Index], rule: str, notes: tuple[str, ...], *, dropped: int
+) -> Splits:
+    if len(parts["nonmembers"]) == 0:
+        raise BadInput(loaded.info.name, "leaves no rows for nonmembers", "Ask for fewer members")
+    present = np.unique(loaded.y[parts["members"]])
+    if len(present) < 2:
+        names = ", ".join(loaded.class_names[label] for label in present) or "none"
+        problem = f"the {len(parts['members'])} members have fewer than 2 classes ({names})"
+        raise BadInput(loaded.info.name, problem, "Membership needs a classifier: give 2 or more")
+    if dropped:
+        notes = (*notes, f"{dropped:,} rows that repeat an earlier row were dropped")
+    named = {name: parts[name] for name in _PARTS if len(parts[name])}
+    duplicates = count(loaded.row_hashes, named, dropped=dropped)
+    sizes = {name: len(index) for name, index in named.items()}
+    report = Report(rule=rule, sizes=sizes, notes=notes, duplicates=duplicates)
+    return Splits(**{name: parts[name] for name in _PARTS}, report=report)

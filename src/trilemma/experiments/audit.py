@@ -1,0 +1,102 @@
+"""The main job: from a declared experiment to the audit document."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from trilemma.core.errors import BadInput, MissingExtra
+from trilemma.experiments import finished, methods
+from trilemma.experiments.decode import decode
+from trilemma.experiments.document import Json, document
+from trilemma.experiments.events import Event, ignore
+from trilemma.experiments.execution import run
+from trilemma.experiments.plan import Cell, describe_recorded, recorded_cell
+from trilemma.experiments.recorded import Predictions, read_recorded
+from trilemma.experiments.store import Store
+
+Names: TypeAlias = Callable[[Sequence[str], Sequence[str]], None]
+RECORDED_KEYS = {"name", "models"}
+
+
+def audit(
+    table: Mapping[str, Any],
+    store: Store,
+    *,
+    scheduler: str | None = None,
+    workers: int = 0,
+    on_event: Callable[[Event], None] = ignore,
+    check: Names = lambda models, attacks: None,
+) -> Json:
+    """Run what is missing of a declared experiment and put the document together.
+
+    Args:
+        table: the experiment as plain values (see `specs.Experiment`).
+        store: where finished stages live; a finished audit asked for again comes from here.
+        scheduler: address of a Dask cluster; None computes in this process.
+        workers: size of a local cluster to start instead, in processes.
+        on_event: told what happens, for progress.
+        check: told the models' and attacks' names before any work starts; may refuse.
+
+    Raises:
+        BadInput: before any work starts.
+    """
+    again = finished.find(table, store)
+    if again is not None:
+        check(list(again["models"]), list(again["methods"]))
+        return again
+    cells, about = plan(table)
+    check(list(about["models"]), list(about["methods"]))
+    stages = [stage for cell in cells for stage in cell.stages()]
+    outcomes = run(stages, store, scheduler=scheduler, workers=workers, on_event=on_event)
+    built = document(about["name"], cells, outcomes, store, about=about)
+    if built["status"] == "complete":
+        finished.remember(table, store, built)
+    return built
+
+
+def plan(table: Mapping[str, Any]) -> tuple[list[Cell], Json]:
+    """The cells of a declared experiment, and what the document says about it."""
+    models = table.get("models")
+    if isinstance(models, dict) and models and all(_is_recorded(each) for each in models.values()):
+        return _recorded(table)
+    try:
+        from trilemma.experiments.trained import plan_trained
+    except ImportError as error:
+        raise _needs_torch(error) from error
+    return plan_trained(table)
+
+
+def _recorded(table: Mapping[str, Any]) -> tuple[list[Cell], Json]:
+    """Nothing but recorded predictions: no torch, no data set, no attack to configure."""
+    for key in table:
+        if key not in RECORDED_KEYS:
+            allowed = ", ".join(sorted(RECORDED_KEYS))
+            raise BadInput(
+                str(key),
+                "cannot be applied to recorded predictions alone",
+                f"With only `predictions` models, allowed are: {allowed}",
+            )
+    paths = {
+        str(name): decode(each, Predictions, f"models.{name}").predictions
+        for name, each in table["models"].items()
+    }
+    models = {name: read_recorded(path, name=name) for name, path in paths.items()}
+    cells = [recorded_cell(name, models[name], path) for name, path in paths.items()]
+    about = {
+        "name": str(table.get("name", "audit")),
+        "seeds": [],
+        "spec": dict(table),
+        "data": {"name": ", ".join(path.name for path in paths.values())},
+        "models": {name: describe_recorded(models[name], path) for name, path in paths.items()},
+        "methods": {attack: methods.recorded(attack) for attack in methods.RECORDED},
+    }
+    return cells, about
+
+
+def _is_recorded(model: Any) -> bool:
+    return isinstance(model, dict) and "predictions" in model
+
+
+def _needs_torch(error: ImportError) -> Exception:
+    if error.name in ("torch", "jaxtyping"):
+        return MissingExtra(error.name, "torch", "auditing a model (not recorded predictions)")
+    return error

@@ -1,0 +1,148 @@
+"""Handing an audit to its user: files, the terminal, the exit status."""
+
+import json
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from trilemma.core.errors import BadInput
+from trilemma.experiments import gate
+from trilemma.experiments.audit import audit
+from trilemma.experiments.methods import METRICS
+from trilemma.experiments.progress import progress
+from trilemma.experiments.store import Store
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outputs:
+    """Where an audit goes.
+
+    Args:
+        json: the document; `-` is standard output, then everything else goes to standard error.
+        html: the report page; None writes `<name>.audit.html` in the current folder.
+        markdown, junit: None writes none.
+        quiet: no progress and no summary.
+    """
+
+    json: str | None = None
+    html: Path | None = None
+    markdown: Path | None = None
+    junit: Path | None = None
+    quiet: bool = False
+
+    def files(self) -> list[Path]:
+        """What is written where its user said so."""
+        named = [self.html, self.markdown, self.junit]
+        if self.json not in (None, "-"):
+            named.append(Path(str(self.json)))
+        return [path for path in named if path is not None]
+
+
+def deliver(
+    table: Mapping[str, Any],
+    conditions: Sequence[str],
+    outputs: Outputs,
+    *,
+    store: Store,
+    workers: int = 0,
+    scheduler: str | None = None,
+) -> int:
+    """Audit, write what was asked for, say the essentials, return the exit status.
+
+    Raises:
+        BadInput: before any work starts: a bad declaration, condition or output path.
+    """
+    for path in outputs.files():
+        if not path.resolve().parent.is_dir():
+            raise BadInput(str(path), "its folder does not exist", "Make it first")
+        if path.is_dir():
+            raise BadInput(str(path), "is a folder", "Give a file's name")
+    parsed: list[gate.Condition] = []
+
+    def check(models: Sequence[str], attacks: Sequence[str]) -> None:
+        parsed.extend(
+            gate.parse(text, models=models, attacks=attacks, metrics=METRICS) for text in conditions
+        )
+
+    with progress(quiet=outputs.quiet) as on_event:
+        document = audit(
+            table, store, workers=workers, scheduler=scheduler, on_event=on_event, check=check
+        )
+    verdicts = [gate.judge(condition, document) for condition in parsed]
+    page = write(document, verdicts, outputs)
+    if not outputs.quiet:
+        tell(document, verdicts, page, to_stderr=outputs.json == "-")
+    return gate.exit_status(document, verdicts)
+
+
+def write(
+    document: Mapping[str, Any], verdicts: Sequence[gate.Verdict], outputs: Outputs
+) -> Path | None:
+    """Write the files; where the report page is, or None if its default place took none."""
+    from trilemma.experiments.reports import render_html, render_junit, render_markdown
+
+    if outputs.json == "-":
+        sys.stdout.write(json.dumps(document, indent=2, allow_nan=False) + "\n")
+    elif outputs.json is not None:
+        _save(Path(outputs.json), lambda: json.dumps(document, indent=2, allow_nan=False) + "\n")
+    if outputs.markdown is not None:
+        _save(outputs.markdown, lambda: render_markdown(document))
+    if outputs.junit is not None:
+        found = [verdict.to_json() for verdict in verdicts]
+        _save(outputs.junit, lambda: render_junit(document, found))
+    page = outputs.html or Path(f"{_stem(document['name'])}.audit.html")
+    try:
+        _save(page, lambda: render_html(document))
+    except BadInput:
+        if outputs.html is not None:
+            raise
+        return None
+    return page
+
+
+def tell(
+    document: Mapping[str, Any],
+    verdicts: Sequence[gate.Verdict],
+    page: Path | None,
+    *,
+    to_stderr: bool,
+) -> None:
+    """The terminal's summary."""
+    from rich.console import Console
+
+    from trilemma.experiments.reports import render_text
+
+    console = Console(stderr=to_stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
+    console.print(render_text(document))
+    for verdict in verdicts:
+        console.print(_line(verdict), markup=False)
+    if page is not None:
+        console.print(f"Report: {page.resolve()}", markup=False)
+
+
+def _line(verdict: gate.Verdict) -> str:
+    what = f"--fail-if {verdict.condition.text!r}"
+    if verdict.holds is None:
+        return f"{what}: not evaluable for {verdict.model}: {verdict.reason}"
+    said = "holds" if verdict.holds else "does not hold"
+    return f"{what}: {said} for {verdict.model}: {verdict.observed:g}"
+
+
+def _save(path: Path, render: Callable[[], str]) -> None:
+    """Write a whole file or none."""
+    new = path.with_name(f".{path.name}.new")
+    try:
+        new.write_text(render(), encoding="utf-8")
+        new.replace(path)
+    except OSError as error:
+        new.unlink(missing_ok=True)
+        raise BadInput(str(path), f"cannot be written: {error.strerror}") from None
+
+
+def _stem(name: str) -> str:
+    """A file name that any system takes."""
+    return (
+        "".join(c if c.isalnum() or c in "-_." else "-" for c in name).strip(".-")[:80] or "audit"
+    )

@@ -1,0 +1,202 @@
+"""The audit document: what the store holds about a plan, put together for people and programs."""
+
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from typing import Any, TypeAlias
+
+from trilemma import __version__, metrics
+from trilemma.experiments.events import Failed, Outcome
+from trilemma.experiments.graph import Stage, key
+from trilemma.experiments.methods import METRICS
+from trilemma.experiments.plan import NOT_RECORDED, Cell
+from trilemma.experiments.reports.verdict import verdict
+from trilemma.experiments.store import Store
+
+Json: TypeAlias = dict[str, Any]
+SCHEMA = "https://trilemma.example/schema/audit-1.json"
+PACKAGES = ("numpy", "scipy", "scikit-learn", "torch")
+
+
+def document(
+    name: str,
+    cells: Sequence[Cell],
+    outcomes: Mapping[Stage, Outcome],
+    store: Store,
+    *,
+    about: Json,
+) -> Json:
+    """Put a finished run into the published form.
+
+    Args:
+        about: `spec`, `seeds`, `data`, `models` (description of each), `methods`.
+    """
+    facts = _Facts(outcomes, store)
+    models = list(dict.fromkeys(cell.model for cell in cells))
+    built: Json = {
+        "schema": SCHEMA,
+        "schema_version": 1,
+        "name": name,
+        "status": "incomplete" if facts.failures(cells) else "complete",
+        "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "failures": facts.failures(cells),
+        "models": {
+            model: _model([c for c in cells if c.model == model], facts, about["models"][model])
+            for model in models
+        },
+        "self_tests": _data_tests(cells, facts),
+        "methods": about["methods"],
+        "provenance": _provenance(cells, facts, about),
+    }
+    return {**built, "verdict": verdict(built)}
+
+
+class _Facts:
+    """Facts of finished stages; None of failed ones."""
+
+    def __init__(self, outcomes: Mapping[Stage, Outcome], store: Store) -> None:
+        self.outcomes, self.store = outcomes, store
+        self.seen: dict[str, Mapping[str, Any]] = {}
+
+    def of(self, stage: Stage | None) -> Mapping[str, Any] | None:
+        if stage is None or isinstance(self.outcomes[stage], Failed):
+            return None
+        if key(stage) not in self.seen:
+            self.seen[key(stage)] = self.store.read(key(stage)).facts
+        return self.seen[key(stage)]
+
+    def failures(self, cells: Sequence[Cell]) -> list[Json]:
+        found = {}
+        for cell in cells:
+            for stage in cell.stages():
+                outcome = self.outcomes[stage]
+                if isinstance(outcome, Failed):
+                    found[outcome.label] = {
+                        "stage": outcome.label,
+                        "model": cell.model,
+                        "seed": cell.seed,
+                        "kind": outcome.kind,
+                        "error": outcome.error,
+                    }
+        return list(found.values())
+
+
+def _model(cells: Sequence[Cell], facts: _Facts, description: Json) -> Json:
+    attacks = list(dict.fromkeys(name for cell in cells for name in (*cell.attacks, *cell.missing)))
+    first = next((f for cell in cells for f in [facts.of(cell.benign)] if f), None)
+    source = next((f for cell in cells for f in [facts.of(cell.source)] if f), None) or {}
+    known = {"parameters": source["parameters"]} if "parameters" in source else {}
+    return {
+        "title": cells[0].model,
+        "description": {**description, **known},
+        "rows": dict(first["rows"]) if first else {"members": 0, "nonmembers": 0},
+        "accuracy": _accuracy(cells, facts),
+        "membership": {name: _attack(name, cells, facts) for name in attacks},
+        "curves": _curves(attacks, cells, facts),
+        "self_tests": _model_tests(cells, facts, attacks),
+    }
+
+
+def _attack(name: str, cells: Sequence[Cell], facts: _Facts) -> Json:
+    """The metrics of one attack over seeds; a failed seed makes all of them not evaluable."""
+    seeds = []
+    for cell in cells:
+        found = facts.of(cell.attacks.get(name))
+        why = cell.missing.get(name, f"the attack failed with seed {cell.seed}; see failures")
+        seeds.append(dict(found["metrics"]) if found else _nothing(why))
+    return _over_seeds(seeds)
+
+
+def _over_seeds(seeds: Sequence[Json]) -> Json:
+    return {name: metrics.combine([seed[name] for seed in seeds]) for name in seeds[0]}
+
+
+def _nothing(why: str) -> Json:
+    return {metric: {"not_evaluable": why} for metric in METRICS}
+
+
+def _accuracy(cells: Sequence[Cell], facts: _Facts) -> Json:
+    both = {}
+    for prefix, stage in (("", "benign"), ("adversarial_", "adversarial")):
+        seeds = []
+        for cell in cells:
+            chosen: Stage | None = getattr(cell, stage)
+            found = facts.of(chosen)
+            why = (
+                "no perturbation budget was declared"
+                if chosen is None and cell.source is not None
+                else next(iter(cell.missing.values()), "the stage failed; see failures")
+            )
+            nothing = {part: {"not_evaluable": why} for part in ("train", "test")}
+            seeds.append(dict(found["accuracy"]) if found else nothing)
+        both |= {f"{prefix}{part}": value for part, value in _over_seeds(seeds).items()}
+    return both
+
+
+def _curves(attacks: Sequence[str], cells: Sequence[Cell], facts: _Facts) -> Json:
+    """Curves of the first seed that finished."""
+    curves = {}
+    for name in attacks:
+        for cell in cells:
+            found = facts.of(cell.attacks.get(name))
+            if found:
+                curves[name] = {"seed": cell.seed, **found["curves"]}
+                break
+    return curves
+
+
+def _check(status: str, summary: str) -> Json:
+    return {"status": status, "summary": summary}
+
+
+def _worst(checks: Sequence[Json]) -> Json:
+    """Over seeds or attacks: the first warning, else the first that cannot be evaluated, ..."""
+    order = {"warn": 0, "not_evaluable": 1, "pass": 2}
+    return min(checks, key=lambda check: order[check["status"]])
+
+
+def _model_tests(cells: Sequence[Cell], facts: _Facts, attacks: Sequence[str]) -> Json:
+    nulls = [f["null"] for cell in cells for a in attacks if (f := facts.of(cell.attacks.get(a)))]
+    probes = [facts.of(cell.model_probe) for cell in cells if cell.model_probe]
+    failed = _check("not_evaluable", "the self-test failed; see failures")
+    tests = {"null": _worst(nulls) if nulls else failed}
+    for name in ("normalisation", "determinism"):
+        done = [probe[name] for probe in probes if probe]
+        unknown = failed if probes else _check("not_evaluable", NOT_RECORDED)
+        tests[name] = _worst(done) if done else unknown
+    return tests
+
+
+def _data_tests(cells: Sequence[Cell], facts: _Facts) -> Json:
+    probes = {key(cell.data_probe): cell.data_probe for cell in cells if cell.data_probe}
+    found = [each for probe in probes.values() if (each := facts.of(probe))]
+    tests = {}
+    for name in ("blind", "duplicates"):
+        why = "the self-test failed; see failures" if probes else NOT_RECORDED
+        tests[name] = (
+            _worst([each[name] for each in found]) if found else _check("not_evaluable", why)
+        )
+    return tests
+
+
+def _provenance(cells: Sequence[Cell], facts: _Facts, about: Json) -> Json:
+    split = next((f for cell in cells for f in [facts.of(cell.split)] if f), None)
+    info = {**split["info"], "classes": split["classes"], "split": split["report"]} if split else {}
+    rows = next((f["rows"] for cell in cells for f in [facts.of(cell.benign)] if f), {})
+    return {
+        "trilemma": __version__,
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+        "seeds": about["seeds"],
+        "spec": about["spec"],
+        "data": {**about["data"], **info, **rows},
+    }
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,167 @@
+"""`--fail-if`: conditions on an audit's numbers, for a build that must stop on a leak."""
+
+import math
+import operator
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from trilemma.core.errors import BadInput
+
+COMPARE: Mapping[str, Callable[[float, float], bool]] = {
+    ">=": operator.ge,
+    "<=": operator.le,
+    ">": operator.gt,
+    "<": operator.lt,
+}
+SHAPE = re.compile(r"\s*(?P<path>[^<>=]+?)\s*(?P<op>>=|<=|>|<)\s*(?P<number>[^<>=]+?)\s*")
+PARTS = ("value", "low", "high")
+FORM = "Write '[model:]attack.metric[.value|.low|.high] op number', e.g. 'confidence.auc.low > 0.6'"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """One `--fail-if`.
+
+    Args:
+        text: as its user wrote it.
+        model: the model's name; None for any model.
+        part: which number of the estimate: `value`, `low` or `high`.
+    """
+
+    text: str
+    model: str | None
+    attack: str
+    metric: str
+    part: str
+    compare: str
+    number: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Whether a condition holds; None: the sample cannot say, and `reason` tells why."""
+
+    condition: Condition
+    model: str | None
+    holds: bool | None
+    observed: float | None = None
+    reason: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """As the JUnit and Markdown reports take it."""
+        c = self.condition
+        return {
+            "text": c.text,
+            "model": self.model,
+            "metric": f"{c.attack}.{c.metric}.{c.part}",
+            "holds": self.holds,
+            "observed": self.observed,
+            "reason": self.reason,
+        }
+
+
+def parse(
+    text: str, *, models: Sequence[str], attacks: Sequence[str], metrics: Sequence[str]
+) -> Condition:
+    """Read one condition; names are matched longest first, since some contain dots.
+
+    Raises:
+        BadInput: not of the form, or a model, attack or metric that this audit does not have.
+    """
+    match = SHAPE.fullmatch(text)
+    if match is None:
+        raise BadInput("--fail-if", f"cannot read {text!r}", FORM)
+    path = match["path"]
+    model = next((m for m in _longest(models) if path.startswith(f"{m}:")), None)
+    if model is not None:
+        path = path[len(model) + 1 :]
+    attack = _prefix(path, attacks, text, "attack", models)
+    rest = path[len(attack) + 1 :]
+    metric = _prefix(rest, metrics, text, "metric", ())
+    part = rest[len(metric) + 1 :] or "value"
+    if part not in PARTS:
+        raise BadInput(
+            "--fail-if", f"{part!r} in {text!r} is not known", f"Allowed: {', '.join(PARTS)}"
+        )
+    return Condition(
+        text=text,
+        model=model,
+        attack=attack,
+        metric=metric,
+        part=part,
+        compare=match["op"],
+        number=_number(match["number"], text),
+    )
+
+
+def judge(condition: Condition, document: Mapping[str, Any]) -> Verdict:
+    """Whether the condition holds in a finished audit.
+
+    Without a model any model counts: it holds where it holds for one of them, and cannot be
+    evaluated where it holds for none and some model's number is missing.
+    """
+    models = document["models"]
+    names = [condition.model] if condition.model is not None else list(models)
+    verdicts = [_judge_model(condition, name, models.get(name, {})) for name in names]
+    order = {True: 0, None: 1, False: 2}
+    return min(verdicts, key=lambda verdict: order[verdict.holds])
+
+
+def exit_status(document: Mapping[str, Any], verdicts: Iterable[Verdict]) -> int:
+    """3 where a condition holds; else 1 where an attack failed; else 4 where a condition cannot be
+    evaluated; else 0.
+    """
+    found = {verdict.holds for verdict in verdicts}
+    if True in found:
+        return 3
+    if document["failures"]:
+        return 1
+    return 4 if None in found else 0
+
+
+def _judge_model(condition: Condition, name: str, model: Mapping[str, Any]) -> Verdict:
+    metric = model.get("membership", {}).get(condition.attack, {}).get(condition.metric)
+    missing = {"not_evaluable": "the attack failed; see the audit's failures"}
+    found = metric if metric is not None else missing
+    if "not_evaluable" in found:
+        return Verdict(condition=condition, model=name, holds=None, reason=found["not_evaluable"])
+    number = found[condition.part]
+    observed = math.inf if number is None else float(number)
+    return Verdict(
+        condition=condition,
+        model=name,
+        holds=COMPARE[condition.compare](observed, condition.number),
+        observed=observed,
+    )
+
+
+def _longest(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=len, reverse=True)
+
+
+def _prefix(path: str, names: Sequence[str], text: str, what: str, models: Sequence[str]) -> str:
+    for name in _longest(names):
+        if path == name or path.startswith(f"{name}."):
+            return name
+    head = path.split(":", 1)[0] if ":" in path else ""
+    if head and models:
+        raise BadInput(
+            "--fail-if", f"no model {head!r} in {text!r}", f"This audit has: {', '.join(models)}"
+        )
+    if not path:
+        raise BadInput("--fail-if", f"no {what} in {text!r}", FORM)
+    raise BadInput(
+        "--fail-if", f"no {what} {path!r} in {text!r}", f"This audit has: {', '.join(names)}"
+    )
+
+
+def _number(text: str, whole: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        raise BadInput("--fail-if", f"{text!r} in {whole!r} is not a number", FORM) from None
+    if math.isnan(number):
+        raise BadInput("--fail-if", f"{text!r} in {whole!r} compares with nothing", FORM)
+    return number

@@ -1,0 +1,67 @@
+"""What each method is called, where it comes from, and in whose vocabulary. No torch."""
+
+import dataclasses
+import inspect
+from typing import Any
+
+METRICS = (
+    "best_threshold_accuracy",
+    "held_out_threshold_accuracy",
+    "auc",
+    "advantage",
+    "tpr_at_fpr_0.1",
+    "tpr_at_fpr_0.01",
+    "tpr_at_fpr_0.001",
+    "precision_at_prior_0.5",
+    "precision_at_prior_0.1",
+    "precision_at_prior_0.01",
+    "epsilon_lower_bound",
+)
+ATLAS = "AML.T0024.000"  # MITRE ATLAS: infer training data membership
+NIST = "membership inference"  # NIST AI 100-2 E2025, privacy attacks
+
+RECORDED = {
+    "confidence": {
+        "title": "Confidence on benign inputs (I_B)",
+        "source": "Song et al. 2019, eq. 17",
+        "how": "A record is called a member when the recorded probability of its true label"
+        " is at least a threshold.",
+    },
+    "confidence_adversarial": {
+        "title": "Confidence on adversarial inputs (I_A)",
+        "source": "Song et al. 2019, eq. 18",
+        "how": "The same on the recorded probabilities for adversarially perturbed inputs.",
+    },
+}
+
+
+def recorded(attack: str) -> dict[str, Any]:
+    """The entry of an attack on recorded predictions."""
+    return {**RECORDED[attack], "atlas": ATLAS, "nist": NIST, "settings": {}}
+
+
+def method(config: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """The entry of a configured attack: its docstring's first line, its paragraph, its source."""
+    paragraphs = inspect.cleandoc(type(config).__doc__ or "").split("\n\n")
+    source = next((p for p in paragraphs if p.startswith("Source:")), "Source: not given")
+    body = [p for p in paragraphs[1:] if not p.startswith(("Args:", "Source:", "Raises:"))]
+    return {
+        "title": paragraphs[0].rstrip("."),
+        "source": " ".join(source.removeprefix("Source:").split()),
+        "how": " ".join(body[0].split()) if body else paragraphs[0],
+        "atlas": ATLAS,
+        "nist": NIST,
+        "settings": settings,
+    }
+
+
+def text(config: Any) -> str:
+    """A config as one line of plain text: `PGD(ball=Linf(radius=0.1), steps=7)`."""
+    if dataclasses.is_dataclass(config) and not isinstance(config, type):
+        shown = [
+            f"{field.name}={text(getattr(config, field.name))}"
+            for field in dataclasses.fields(config)
+            if getattr(config, field.name) != field.default
+        ]
+        return f"{type(config).__name__}({', '.join(shown)})"
+    return f"{config:g}" if isinstance(config, float) else repr(config)

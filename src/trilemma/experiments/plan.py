@@ -1,0 +1,114 @@
+"""An audit as a set of stages: one cell for each model and seed. No torch.
+
+Models that are recorded predictions need none; `trained` plans those that must be asked.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+from trilemma.core.errors import BadInput
+from trilemma.experiments.evaluation import Evaluate
+from trilemma.experiments.artifact import Artifact
+from trilemma.experiments.graph import Bench, Stage
+from trilemma.experiments.recorded import Recorded, Which, answers, read_recorded
+
+NOT_RECORDED = "recorded predictions do not tell: it takes the model and its inputs"
+UNCOUNTED = {"counts": False}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What is measured on one model with one seed.
+
+    Args:
+        attacks: the evaluation of each membership attack, by id.
+        missing: attacks that cannot be evaluated here, by id, with the reason.
+        benign, adversarial: the evaluations that accuracies are read from.
+        source: the stage that made the model, where there is one.
+        data_probe, model_probe: self-tests.
+    """
+
+    model: str
+    seed: int
+    attacks: Mapping[str, Stage]
+    missing: Mapping[str, str] = field(default_factory=dict)
+    benign: Stage | None = None
+    adversarial: Stage | None = None
+    source: Stage | None = None
+    split: Stage | None = None
+    data_probe: Stage | None = None
+    model_probe: Stage | None = None
+
+    def stages(self) -> list[Stage]:
+        """Everything the document reads."""
+        single = (
+            self.benign,
+            self.adversarial,
+            self.source,
+            self.split,
+            self.data_probe,
+            self.model_probe,
+        )
+        return [*self.attacks.values(), *(each for each in single if each)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadPredictions(Stage):
+    """Responses from a file of recorded predictions.
+
+    Args:
+        fingerprint: of the file's bytes; where the file lies does not count.
+    """
+
+    REVISION: ClassVar[int] = 1
+    fingerprint: str
+    which: Which
+    path: Path = field(metadata=UNCOUNTED)
+    name: str = field(default="model", metadata=UNCOUNTED)
+
+    def label(self) -> str:
+        """For progress and failures."""
+        return f"read {self.name}, {self.which}"
+
+    def run(self, bench: Bench) -> Artifact:
+        """Arrays as `responses` describes them.
+
+        Raises:
+            BadInput: the file is no longer the one that was planned with.
+        """
+        recorded = read_recorded(self.path, name=self.name)
+        if recorded.fingerprint != self.fingerprint:
+            raise BadInput(str(self.path), "changed while it was audited", "Run the audit again")
+        return Artifact(arrays=answers(recorded, self.which), facts={})
+
+
+def recorded_cell(name: str, recorded: Recorded, path: Path) -> Cell:
+    """I_B and, where it was recorded, I_A, from a file of predictions."""
+    evaluations: dict[str, Stage] = {}
+    kinds: tuple[tuple[str, Which], ...] = (
+        ("confidence", "benign"),
+        ("confidence_adversarial", "adversarial"),
+    )
+    missing = {}
+    for attack, which in kinds:
+        if getattr(recorded, which) is None:
+            missing[attack] = f"{path.name} has no predictions on {which} inputs"
+            continue
+        read = ReadPredictions(fingerprint=recorded.fingerprint, which=which, path=path, name=name)
+        evaluations[attack] = Evaluate(responses=read, name=f"evaluate {name}, {attack}")
+    return Cell(
+        model=name,
+        seed=0,
+        attacks=evaluations,
+        missing=missing,
+        benign=evaluations["confidence"],
+        adversarial=evaluations.get("confidence_adversarial"),
+    )
+
+
+def describe_recorded(recorded: Recorded, path: Path) -> dict[str, str]:
+    """A recorded model in plain words, for the report."""
+    notes = {"notes": " ".join(recorded.notes)} if recorded.notes else {}
+    return {"recorded": path.name, "fingerprint": recorded.fingerprint, **notes}

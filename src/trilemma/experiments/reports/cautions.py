@@ -1,0 +1,75 @@
+"""What a reader must know before trusting an audit's numbers."""
+
+from collections.abc import Iterator
+
+from trilemma.experiments.reports.document import Document
+from trilemma.experiments.reports.quantities import quantity
+
+MEANINGS = {
+    "blind": "Members and non-members differ without asking any model, so part of what looks like"
+    " a leak may come from the split",
+    "duplicates": "Some rows are on both sides of the split or repeated",
+    "null": "The null run, non-members against non-members, does not look like guessing",
+    "normalisation": "The model may expect inputs in another range than it was given",
+    "determinism": "The model answers identical inputs differently",
+}
+
+
+def cautions(document: Document) -> Iterator[str]:
+    """Everything in the document that weakens its numbers, one sentence each."""
+    yield from _failures(document)
+    yield from _checks(document)
+    yield from _unresolved(document)
+    yield from _seeds(document)
+    deviation = document["provenance"]["data"].get("deviation")
+    if deviation:
+        yield f"The data differ from their canonical release: {_sentence(deviation)}"
+
+
+def _failures(document: Document) -> Iterator[str]:
+    count = len(document["failures"])
+    if count:
+        noun = "stage" if count == 1 else "stages"
+        yield f"{count} {noun} failed: the numbers below rest on what is left."
+
+
+def _checks(document: Document) -> Iterator[str]:
+    groups = [("", document["self_tests"])]
+    groups += [(f"“{m.get('title', n)}”: ", m["self_tests"]) for n, m in document["models"].items()]
+    unanswered: dict[str, None] = {}
+    for prefix, checks in groups:
+        for name, check in checks.items():
+            if check["status"] == "warn":
+                meaning = MEANINGS.get(name, f"The self-test {name!r} warns")
+                yield f"{prefix}{meaning}: {_sentence(check['summary'])}"
+            elif check["status"] == "not_evaluable":
+                unanswered[name] = None
+    if unanswered:
+        yield f"Self-tests that could not be answered here: {', '.join(unanswered)}."
+
+
+def _unresolved(document: Document) -> Iterator[str]:
+    reasons: dict[str, str] = {}
+    for model in document["models"].values():
+        for metrics in model["membership"].values():
+            for name, metric in metrics.items():
+                if name.startswith("tpr_at_fpr_") and "not_evaluable" in metric:
+                    reasons.setdefault(name, metric["not_evaluable"])
+    for name, reason in sorted(reasons.items()):
+        yield f"{quantity(name).label} is not evaluable: {_sentence(reason)}"
+
+
+def _seeds(document: Document) -> Iterator[str]:
+    seeds = document["provenance"]["seeds"]
+    if len(seeds) > 1 or not document["models"]:
+        return
+    origin = "The predictions were recorded" if not seeds else "There is a single seed"
+    yield (
+        f"{origin}: the intervals cover the choice of rows, not what another training run of the"
+        " same recipe would give."
+    )
+
+
+def _sentence(text: str) -> str:
+    text = text.strip()
+    return text if text.endswith((".", "!", "?")) else f"{text}."

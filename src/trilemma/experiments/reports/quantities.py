@@ -1,0 +1,187 @@
+"""What each number is called, what it means, and how it is printed."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+Metric: TypeAlias = Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quantity:
+    """One metric as a reader meets it.
+
+    Args:
+        label: its name in tables.
+        meaning: what it says, in a sentence.
+        chance: its value for an attacker who guesses; None where guessing has no value.
+        factor: what a value is multiplied by for print: 100 where the papers print per cent.
+        unit: what follows the number.
+        decimals: digits after the point.
+    """
+
+    label: str
+    meaning: str
+    chance: float | None = None
+    factor: float = 100.0
+    unit: str = " %"
+    decimals: int = 2
+
+    def number(self, value: float) -> str:
+        """The value without its unit, e.g. `61.69`.
+
+        >>> quantity("best_threshold_accuracy").number(0.616923)
+        '61.69'
+        """
+        return f"{value * self.factor:.{self.decimals}f}"
+
+    def show(self, value: float) -> str:
+        """The value with its unit, e.g. `61.69 %`."""
+        return self.number(value) + self.unit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """A metric in print.
+
+    Args:
+        value: with its unit; `n/a` where there is none.
+        interval: `59.02 to 64.31`, `at least 0.12`, or empty.
+        reason: why there is no value, or empty.
+    """
+
+    value: str
+    interval: str = ""
+    reason: str = ""
+
+
+ACCURACIES: Mapping[str, Quantity] = {
+    "train": Quantity(
+        label="Accuracy on training rows",
+        meaning="Share of the members that the model labels correctly.",
+    ),
+    "test": Quantity(
+        label="Accuracy on test rows",
+        meaning="Share of the non-members that the model labels correctly.",
+    ),
+    "adversarial_train": Quantity(
+        label="Accuracy on training rows, attacked",
+        meaning="Share of the members still labelled correctly after an adversarial perturbation.",
+    ),
+    "adversarial_test": Quantity(
+        label="Accuracy on test rows, attacked",
+        meaning="Share of the non-members still labelled correctly after such a perturbation.",
+    ),
+}
+
+MEMBERSHIP: Mapping[str, Quantity] = {
+    "best_threshold_accuracy": Quantity(
+        label="Attack accuracy, best threshold",
+        meaning=(
+            "Mean of the share of members and the share of non-members recognised, at the threshold"
+            " that is best for these very rows: the most that any single threshold can reach."
+        ),
+        chance=0.5,
+    ),
+    "held_out_threshold_accuracy": Quantity(
+        label="Attack accuracy, held-out threshold",
+        meaning=(
+            "The same with the threshold chosen on other rows than those it is judged on: what an"
+            " attacker without the answers can expect."
+        ),
+        chance=0.5,
+    ),
+    "advantage": Quantity(
+        label="Membership advantage",
+        meaning="2 (accuracy - 50 %) at the best threshold: 0 is guessing, 100 % is certainty.",
+        chance=0.0,
+    ),
+    "auc": Quantity(
+        label="AUC",
+        meaning=(
+            "Probability that a member scores higher than a non-member, both drawn at random; a tie"
+            " counts half."
+        ),
+        chance=0.5,
+        factor=1.0,
+        unit="",
+        decimals=4,
+    ),
+    "epsilon_lower_bound": Quantity(
+        label="Privacy loss epsilon, lower bound",
+        meaning=(
+            "No (epsilon, 0)-differential-privacy promise below this is compatible with the"
+            " attack's error rates; 0 says nothing."
+        ),
+        chance=0.0,
+        factor=1.0,
+        unit="",
+    ),
+}
+
+
+def quantity(name: str) -> Quantity:
+    """The membership metric with the id `name`; an id that is not known is printed as it is.
+
+    >>> quantity("tpr_at_fpr_0.001").label
+    'Members found at 0.1 % false alarms'
+    """
+    if name in MEMBERSHIP:
+        return MEMBERSHIP[name]
+    stem, _, tail = name.rpartition("_")
+    try:
+        level = float(tail)
+    except ValueError:
+        level = -1.0
+    if stem == "tpr_at_fpr" and level >= 0:
+        return Quantity(
+            label=f"Members found at {100 * level:g} % false alarms",
+            meaning=(
+                f"Share of members recognised (TPR) while at most {100 * level:g} % of the"
+                " non-members are taken for members (FPR)."
+            ),
+            chance=level,
+        )
+    if stem == "precision_at_prior" and level >= 0:
+        return Quantity(
+            label=f"Precision if {100 * level:g} % are members",
+            meaning=(
+                "Share of the attacker's 'member' calls that are right, if"
+                f" {100 * level:g} % of the rows asked about were members."
+            ),
+            chance=level,
+        )
+    return Quantity(label=name.replace("_", " "), meaning="", factor=1.0, unit="", decimals=4)
+
+
+def shown(metric: Metric, kind: Quantity) -> Shown:
+    """Print a metric: value, interval, or the reason why there is none."""
+    if "not_evaluable" in metric:
+        return Shown(value="n/a", reason=str(metric["not_evaluable"]))
+    low = kind.number(metric["low"])
+    if metric["high"] is None:
+        return Shown(value=kind.show(metric["value"]), interval=f"at least {low}")
+    high = kind.number(metric["high"])
+    return Shown(value=kind.show(metric["value"]), interval=f"{low} to {high}")
+
+
+def in_words(metric: Metric, kind: Quantity) -> str:
+    """`61.69 % (95 % interval 59.02 to 64.31)`, or why there is no number."""
+    print_ = shown(metric, kind)
+    if print_.reason:
+        return f"not evaluable ({print_.reason})"
+    if metric["high"] is None:
+        return f"{print_.value} ({100 * metric['level']:g} % one-sided: {print_.interval})"
+    return f"{print_.value} ({100 * metric['level']:g} % interval {print_.interval})"
+
+
+def evaluable(metric: Metric | None) -> bool:
+    """Whether there is a number."""
+    return metric is not None and "not_evaluable" not in metric
+
+
+def strongest(membership: Mapping[str, Mapping[str, Metric]]) -> str | None:
+    """The attack with the highest accuracy at its best threshold; None if none has one."""
+    name = "best_threshold_accuracy"
+    able = [attack for attack, found in membership.items() if evaluable(found.get(name))]
+    return max(able, key=lambda attack: float(membership[attack][name]["value"]), default=None)

@@ -1,0 +1,103 @@
+"""An experiment as it is declared: data, models to compare, attacks, seeds.
+
+The same whether it was written in YAML or in Python. Importing this module imports every room.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from trilemma.attacks.evasion import Evasion
+from trilemma.attacks.membership import AdversarialConfidence, Confidence, Membership
+from trilemma.core.box import UNIT, Box
+from trilemma.core.errors import BadInput
+from trilemma.data import Data
+from trilemma.experiments.decode import decode
+from trilemma.experiments.recorded import Predictions
+from trilemma.training.objectives import Natural, Objective
+from trilemma.training.recipes import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A model that the audit trains itself, once a seed."""
+
+    recipe: Recipe
+    objective: Objective = field(default_factory=Natural)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Supplied:
+    """A user's own model.
+
+    Args:
+        factory: `package.module:factory`, called without arguments, returns an `nn.Module`.
+        weights: a safetensors file for it; none if the factory returns a trained model.
+    """
+
+    factory: str
+    weights: Path | None = None
+
+
+Model: TypeAlias = Trained | Supplied | Predictions
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What an audit computes.
+
+    Args:
+        name: for reports and file names.
+        data: the data set and how it is split; none where all models are recorded predictions.
+        models: by name, in the order of the report.
+        attacks: membership attacks by id.
+        robustness: how adversarial accuracy is measured; None takes the attack's perturbation of
+            the first attack that has one.
+        box: where valid inputs live.
+        seeds: one replicate (split, initialisation, data order, attack noise) each.
+    """
+
+    name: str
+    models: Mapping[str, Model]
+    data: Data | None = None
+    attacks: Mapping[str, Membership] = field(default_factory=lambda: {"confidence": Confidence()})
+    robustness: Evasion | None = None
+    box: Box = UNIT
+    seeds: tuple[int, ...] = (0,)
+
+    def __post_init__(self) -> None:
+        if not self.models:
+            raise BadInput("models", "there is none", "Name at least one model to audit")
+        if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
+            raise BadInput("seeds", f"got {list(self.seeds)}", "Give different whole numbers >= 0")
+        asks = [name for name, model in self.models.items() if not isinstance(model, Predictions)]
+        if asks and self.data is None:
+            raise BadInput("data", "is missing", f"Models {', '.join(asks)} need data")
+        for name in (*self.models, *self.attacks):
+            if not name or set(name) & set("<>=:") or name != name.strip():
+                raise BadInput(
+                    "name",
+                    f"{name!r} cannot name a model or attack",
+                    "Leave out <, >, =, : and outer spaces",
+                )
+
+    def measured_under(self) -> Evasion | None:
+        """The perturbation under which adversarial accuracy is measured."""
+        declared = (perturbation(attack) for attack in self.attacks.values())
+        return self.robustness or next((each for each in declared if each is not None), None)
+
+
+def perturbation(attack: Membership) -> Evasion | None:
+    """What an attack does to the inputs before it asks; None asks about them as they are."""
+    return attack.attack if isinstance(attack, AdversarialConfidence) else None
+
+
+def experiment(table: Any) -> Experiment:
+    """Decode and validate a declared experiment.
+
+    Raises:
+        BadInput: with the key's path, the value and what is allowed.
+    """
+    built: Experiment = decode(table, Experiment)
+    return built

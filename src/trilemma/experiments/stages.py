@@ -1,0 +1,296 @@
+"""The stages of an audit: split, train, respond, test the audit itself.
+
+A stage is a pure function of its fields and of its parents' artifacts. Fields that cannot change
+the result (`name`, batch sizes) do not count in its key.
+"""
+
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from trilemma.attacks.evasion import Evasion, attack_of
+from trilemma.attacks.membership import METHODS, Access, Membership
+from trilemma.core.box import Box
+from trilemma.core.dataset import Dataset
+from trilemma.core.generators import seeded
+from trilemma.data import Data, load, split
+from trilemma.experiments import selftests
+from trilemma.experiments.artifact import Artifact
+from trilemma.experiments.graph import Bench, Stage
+from trilemma.experiments.keys import digest
+from trilemma.experiments.specs import Supplied, Trained
+from trilemma.experiments.user_model import load_user_model
+from trilemma.oracles import Local, log_probabilities
+from trilemma.training.recipes import build, train
+
+UNCOUNTED = {"counts": False}
+PARTS = ("members", "nonmembers", "shadow", "auxiliary")
+
+
+def stream(purpose: str, seed: int) -> int:
+    """A seed of its own for each purpose, so that one stage's draws never shift another's."""
+    return int(digest([purpose, seed]), 16) % 2**62
+
+
+@dataclass(frozen=True, kw_only=True)
+class Split(Stage):
+    """Load a data set and take its parts: target-train (members), target-test (non-members), ...
+
+    Args:
+        data: the declared data set and split.
+        fingerprint: of the user's own files; empty for catalogued sets, whose checksum is known.
+    """
+
+    REVISION: ClassVar[int] = 1
+    data: Data
+    fingerprint: str = ""
+    seed: int = 0
+
+    def label(self) -> str:
+        """For progress and failures."""
+        return f"split {type(self.data).__name__}, seed {self.seed}"
+
+    def run(self, bench: Bench) -> Artifact:
+        """Arrays `<part>_x`, `<part>_y` of each part that has rows."""
+        loaded = load(self.data)
+        parts = split(loaded, self.data, stream("split", self.seed) % 2**31)
+        arrays = {}
+        for part in PARTS:
+            index = getattr(parts, part)
+            if len(index):
+                arrays[f"{part}_x"] = np.ascontiguousarray(loaded.x[index])
+                arrays[f"{part}_y"] = np.ascontiguousarray(loaded.y[index])
+        facts = {
+            "classes": loaded.classes,
+            "info": loaded.info.to_json(),
+            "report": parts.report.to_json(),
+        }
+        return Artifact(arrays=arrays, facts=facts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Stage):
+    """Train one model on the members."""
+
+    REVISION: ClassVar[int] = 1
+    split: Split
+    model: Trained
+    box: Box
+    seed: int
+    name: str = field(default="model", metadata=UNCOUNTED)
+
+    def label(self) -> str:
+        """For progress and failures."""
+        return f"train {self.name}, seed {self.seed}"
+
+    def run(self, bench: Bench) -> Artifact:
+        """Arrays: the state dict. Facts: history, number of parameters."""
+        parts = bench.load(self.split)
+        trained = train(
+            self.model.recipe,
+            self.model.objective,
+            part(parts, "members"),
+            stream("train", self.seed),
+            classes=int(parts.facts["classes"]),
+            box=self.box,
+            checkpoint=bench.scratch,
+            progress=bench.progress,
+        )
+        state = {k: v.detach().cpu().numpy() for k, v in trained.model.state_dict().items()}
+        parameters = sum(p.numel() for p in trained.model.parameters())
+        return Artifact(arrays=state, facts={"history": trained.history, "parameters": parameters})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own(Stage):
+    """A user's own model. Its artifact is only what was found when it was looked at.
+
+    Args:
+        fingerprint: of the factory's source and of the weights.
+    """
+
+    REVISION: ClassVar[int] = 1
+    split: Split
+    model: Supplied
+    fingerprint: str
+    name: str = field(default="model", metadata=UNCOUNTED)
+
+    def label(self) -> str:
+        """For progress and failures."""
+        return f"load {self.name}"
+
+    def run(self, bench: Bench) -> Artifact:
+        """Facts: number of parameters, whether the model answers logits or probabilities."""
+        from trilemma.experiments.user_model import check_model
+
+        model = load_user_model(self.model.factory, self.model.weights)
+        parts = bench.load(self.split)
+        found = check_model(model, part(parts, "members").x[:64], int(parts.facts["classes"]))
+        parameters = sum(p.numel() for p in model.parameters())
+        return Artifact(arrays={}, facts={"parameters": parameters, "outputs": found.outputs})
+
+
+Source = Train | Own
+
+
+def restore(source: Source, bench: Bench) -> nn.Module:
+    """The model of a finished stage, in eval mode, answering logits."""
+    artifact = bench.load(source)
+    if isinstance(source, Own):
+        model = load_user_model(source.model.factory, source.model.weights)
+        return (
+            AsLogits(model).eval() if artifact.facts["outputs"] == "probabilities" else model.eval()
+        )
+    parts = bench.load(source.split)
+    shape = tuple(parts.arrays["members_x"].shape[1:])
+    model = build(source.model.recipe, shape, int(parts.facts["classes"]), seeded(0))
+    model.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in artifact.arrays.items()})
+    return model.eval()
+
+
+class AsLogits(nn.Module):
+    """A model that answers probabilities, seen through the logarithm: softmax undoes it."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: Tensor) -> Tensor:
+        """log p, whose softmax is p."""
+        answer: Tensor = self.model(x)
+        return answer.clamp(min=torch.finfo(answer.dtype).tiny).log()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Respond(Stage):
+    """Ask a model about members and non-members, as they are or perturbed.
+
+    Args:
+        perturbation: None asks about the benign inputs.
+    """
+
+    REVISION: ClassVar[int] = 1
+    source: Source
+    perturbation: Evasion | None
+    box: Box
+    seed: int
+    name: str = field(default="model", metadata=UNCOUNTED)
+
+    def label(self) -> str:
+        """For progress and failures."""
+        how = type(self.perturbation).__name__ if self.perturbation else "benign inputs"
+        return f"query {self.name} under {how}, seed {self.seed}"
+
+    def run(self, bench: Bench) -> Artifact:
+        """Arrays `member`, `label`, `log_probabilities` (see `responses`)."""
+        model = restore(self.source, bench)
+        parts = bench.load(self.source.split)
+        x, y, member = candidates(parts)
+        if self.perturbation is not None:
+            rng = seeded(stream("attack", self.seed))
+            attack = attack_of(self.perturbation)
+            x = attack(model, x, y, self.perturbation, box=self.box, rng=rng)
+        answers = log_probabilities(model, x)
+        return Artifact(
+            arrays={"member": member, "label": y.numpy(), "log_probabilities": answers.numpy()},
+            facts={},
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score(Stage):
+    """Run a membership attack that is more than a look at the responses."""
+
+    REVISION: ClassVar[int] = 1
+    source: Source
+    attack: Membership
+    box: Box
+    seed: int
+    name: str = field(default="model", metadata=UNCOUNTED)
+
+    def label(self) -> str:
+        """For progress and failures."""
+        return f"attack {self.name} by {type(self.attack).__name__}, seed {self.seed}"
+
+    def run(self, bench: Bench) -> Artifact:
+        """Arrays `member` and `score` (n,), larger for likelier members."""
+        model = restore(self.source, bench)
+        parts = bench.load(self.source.split)
+        x, y, member = candidates(parts)
+        method = METHODS[type(self.attack)]
+        white = method.needs is Access.MODEL
+        target = model if white else Local(model, classes=int(parts.facts["classes"]))
+        rng = seeded(stream("attack", self.seed))
+        scores = method.signal(target, x, y, self.attack, box=self.box, rng=rng)
+        return Artifact(arrays={"member": member, "score": scores.numpy()}, facts={})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeData(Stage):
+    """Does the split leak by itself? A blind classifier, and duplicates. Facts: two checks."""
+
+    REVISION: ClassVar[int] = 1
+    split: Split
+    seed: int
+
+    def label(self) -> str:
+        """For progress and failures."""
+        return f"self-test the data, seed {self.seed}"
+
+    def run(self, bench: Bench) -> Artifact:
+        """Never looks at a model."""
+        parts = bench.load(self.split)
+        arrays = [
+            parts.arrays[name]
+            for name in ("members_x", "members_y", "nonmembers_x", "nonmembers_y")
+        ]
+        return Artifact(
+            arrays={},
+            facts={
+                "blind": selftests.blind(*arrays, seed=self.seed),
+                "duplicates": selftests.duplicates(*arrays),
+            },
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeModel(Stage):
+    """Does the model expect these inputs, and does it answer the same twice? Facts: two checks."""
+
+    REVISION: ClassVar[int] = 1
+    source: Source
+    box: Box
+    name: str = field(default="model", metadata=UNCOUNTED)
+
+    def label(self) -> str:
+        """For progress and failures."""
+        return f"self-test {self.name}"
+
+    def run(self, bench: Bench) -> Artifact:
+        """A look at up to 512 members."""
+        model = restore(self.source, bench)
+        data = part(bench.load(self.source.split), "members")[:512]
+        return Artifact(
+            arrays={},
+            facts={
+                "normalisation": selftests.normalisation(model, data.x, data.y, box=self.box),
+                "determinism": selftests.determinism(model, data.x),
+            },
+        )
+
+
+def part(parts: Artifact, name: str) -> Dataset:
+    """One part of a split as tensors."""
+    x, y = (torch.from_numpy(np.array(parts.arrays[f"{name}_{of}"])) for of in "xy")
+    return Dataset(x, y)
+
+
+def candidates(parts: Artifact) -> tuple[Tensor, Tensor, NDArray[np.bool_]]:
+    """Members, then non-members: inputs, labels, and which they are."""
+    members, nonmembers = part(parts, "members"), part(parts, "nonmembers")
+    x, y = torch.cat([members.x, nonmembers.x]), torch.cat([members.y, nonmembers.y])
+    return x, y, np.arange(len(x)) < len(members)

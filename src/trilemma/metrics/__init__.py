@@ -1,0 +1,40 @@
+"""Arrays in, numbers with intervals out. NumPy only."""
+
+from trilemma.metrics.bootstrap import Replicates, bootstrap
+from trilemma.metrics.epsilon import epsilon_lower_bound
+from trilemma.metrics.estimate import Estimate, Metric, NotEvaluable
+from trilemma.metrics.held_out import Halves, HeldOut, halves, held_out
+from trilemma.metrics.histograms import confidence_histogram, loss_histogram
+from trilemma.metrics.leakage import MembershipMetrics, membership
+from trilemma.metrics.operating import precision_at, tpr_at
+from trilemma.metrics.rates import Flagged, accuracy, rate
+from trilemma.metrics.records import combine, to_json
+from trilemma.metrics.roc import Curve, Roc, roc, thin
+
+__all__ = [
+    "Curve",
+    "Estimate",
+    "Flagged",
+    "Halves",
+    "HeldOut",
+    "MembershipMetrics",
+    "Metric",
+    "NotEvaluable",
+    "Replicates",
+    "Roc",
+    "accuracy",
+    "bootstrap",
+    "combine",
+    "confidence_histogram",
+    "epsilon_lower_bound",
+    "halves",
+    "held_out",
+    "loss_histogram",
+    "membership",
+    "precision_at",
+    "rate",
+    "roc",
+    "thin",
+    "to_json",
+    "tpr_at",
+]

@@ -1,0 +1,108 @@
+"""A training, stopped between two epochs, on disk.
+
+One safetensors file holds everything: written under a temporary name and renamed, it is there
+whole or not at all. Its digest tells a damaged file, its identity another training's.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Generator, Tensor, nn
+from torch.optim import Optimizer
+
+from trilemma.core.errors import BadInput
+from trilemma.models.weights import read_with_facts, save_weights
+
+NAME = "checkpoint.safetensors"
+
+
+def save_checkpoint(
+    folder: Path,
+    identity: str,
+    model: nn.Module,
+    optimiser: Optimizer,
+    rng: Generator,
+    history: list[Any],
+) -> None:
+    """Write all that the next epoch depends on.
+
+    Args:
+        folder: where to; made if absent.
+        identity: says which training this is.
+        model: its state is kept.
+        optimiser: its state (moments, counts) is kept; settings are the recipe's.
+        rng: its state is kept.
+        history: JSON-able, one item for each epoch done.
+    """
+    numbers: dict[str, Any] = {}
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors["rng"] = rng.get_state()
+    for index, moments in optimiser.state_dict()["state"].items():
+        for name, value in moments.items():
+            where = f"{index}.{name}"
+            if isinstance(value, Tensor):
+                tensors[f"optimiser.{where}"] = value
+            else:
+                numbers[where] = value
+    facts = {"identity": identity, "history": json.dumps(history), "numbers": json.dumps(numbers)}
+    facts["digest"] = _digest(tensors, facts)
+    folder.mkdir(parents=True, exist_ok=True)
+    save_weights(folder / NAME, tensors, facts=facts)
+
+
+def load_checkpoint(
+    folder: Path, identity: str, model: nn.Module, optimiser: Optimizer, rng: Generator
+) -> list[Any]:
+    """Put model, optimiser and generator back to where `save_checkpoint` found them.
+
+    Returns:
+        The history so far; empty, with nothing changed, where there is no checkpoint or it is
+        damaged: training then starts anew.
+
+    Raises:
+        BadInput: the checkpoint is another training's.
+    """
+    try:
+        tensors, facts = read_with_facts(folder / NAME)
+        sound = facts.pop("digest", "") == _digest(tensors, facts)
+    except BadInput:
+        sound = False
+    if not sound:
+        return []
+    if facts["identity"] != identity:
+        raise BadInput(
+            str(folder),
+            "holds the checkpoint of another training (its recipe, objective, seed or data differ)",
+            "Give an empty folder",
+        )
+    state: dict[int, dict[str, Any]] = {}
+    for where, value in [
+        *((key.removeprefix("optimiser."), tensors[key]) for key in tensors if key[0] == "o"),
+        *json.loads(facts["numbers"]).items(),
+    ]:
+        index, name = where.split(".", 1)
+        state.setdefault(int(index), {})[name] = value
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": state, "param_groups": groups})
+    model.load_state_dict(
+        {key.removeprefix("model."): tensors[key] for key in tensors if key.startswith("model.")}
+    )
+    rng.set_state(tensors["rng"])
+    return list(json.loads(facts["history"]))
+
+
+def _digest(tensors: Mapping[str, Tensor], facts: Mapping[str, str]) -> str:
+    digest = hashlib.blake2b(json.dumps(facts, sort_keys=True).encode(), digest_size=16)
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(content(tensors[name]))
+    return digest.hexdigest()
+
+
+def content(tensor: Tensor) -> bytes:
+    """The numbers of a tensor as bytes, in reading order."""
+    return tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()

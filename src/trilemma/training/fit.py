@@ -1,0 +1,102 @@
+"""The one training loop."""
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from torch import Generator, Tensor, nn
+from torch.optim import Optimizer
+
+from trilemma.core.box import UNIT, Box
+from trilemma.core.errors import TrainingDiverged
+from trilemma.core.generators import global_from
+from trilemma.training.objectives import Batch, Term
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What one step did.
+
+    Args:
+        number: counted from `first`.
+        loss: before the step, mean over the batch, in nats.
+        rows: of the batch.
+    """
+
+    number: int
+    loss: float
+    rows: int
+
+
+def fit(
+    model: nn.Module,
+    batches: Iterable[tuple[Tensor, Tensor]],
+    objective: Term,
+    optimiser: Optimizer,
+    *,
+    rng: Generator,
+    strength: float = 1.0,
+    box: Box = UNIT,
+    clip_norm: float | None = None,
+    first: int = 0,
+) -> Iterator[Step]:
+    """Train `model` in place, one step for each batch drawn; the caller logs, saves and stops.
+
+    A step runs in train mode and hands the model back as it came; what draws from torch's global
+    generator (dropout) draws from one seeded by `rng`, and the global one is restored.
+
+    Args:
+        model: logits out.
+        batches: (inputs, labels) for each step.
+        objective: the loss to descend.
+        optimiser: over the model's parameters.
+        rng: every random draw of the steps.
+        strength: in [0, 1]: the share of an attack's radius that counts.
+        box: the valid inputs.
+        clip_norm: longest gradient (Euclidean, over all parameters); longer ones are shortened
+            to it. None never shortens.
+        first: number of the first step, for errors and records.
+
+    Yields:
+        One `Step` after each update.
+
+    Raises:
+        TrainingDiverged: the loss or its gradient is not a finite number; the weights are those
+            before that step.
+
+    Example:
+        >>> from trilemma.core.generators import seeded
+        >>> from trilemma.training.objectives import Natural
+        >>> model = torch.nn.Linear(2, 2)
+        >>> batches = [(torch.eye(2), torch.tensor([0, 1]))] * 50
+        >>> sgd = torch.optim.SGD(model.parameters(), lr=1.0)
+        >>> losses = [s.loss for s in fit(model, batches, Natural(), sgd, rng=seeded(0))]
+        >>> losses[-1] < 0.1 < losses[0]
+        True
+    """
+    for number, (x, y) in enumerate(batches, start=first):
+        with _training(model), global_from(rng):
+            batch = Batch(x, y, rng, strength=strength, box=box)
+            optimiser.zero_grad(set_to_none=True)
+            loss = objective(model, batch)
+            loss.backward()  # type: ignore[no-untyped-call]
+            norm = nn.utils.clip_grad_norm_(model.parameters(), clip_norm or math.inf)
+            value = loss.item()
+            if not math.isfinite(value + norm.item()):
+                rate = float(optimiser.param_groups[0]["lr"])
+                raise TrainingDiverged(step=number, loss=value, learning_rate=rate)
+            optimiser.step()
+        yield Step(number=number, loss=value, rows=len(x))
+
+
+@contextmanager
+def _training(model: nn.Module) -> Iterator[None]:
+    """Every module in train mode; each module's own mode is restored on the way out."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.train()
+    try:
+        yield
+    finally:
+        for module, training in modes:
+            module.training = training

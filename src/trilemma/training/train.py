@@ -1,0 +1,187 @@
+"""A recipe carried out: from labelled rows and a seed to a trained model."""
+
+import dataclasses
+import hashlib
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Generator, Tensor, nn
+
+from trilemma.core.box import UNIT, Box
+from trilemma.core.dataset import Dataset
+from trilemma.core.errors import BadInput, TrainingCollapsed
+from trilemma.core.generators import draw_seed, seeded
+from trilemma.core.types import Classifier, Fit
+from trilemma.oracles import log_probabilities
+from trilemma.training.checkpoints import content, load_checkpoint, save_checkpoint
+from trilemma.training.fit import fit
+from trilemma.training.objectives import Term
+from trilemma.training.recipes import Recipe, build
+from trilemma.training.schedule import optimiser_of, rate_share, strength
+
+PATIENCE = 10  # epochs in a row at the loss of an uninformed answer before a collapse is called
+NEAR = 0.01  # relative distance from that loss; largest spread of answers that ignore the input
+SAMPLE = 256  # rows that are asked whether the answers depend on the input
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """What one pass over the data did.
+
+    Args:
+        loss: mean over the rows, each before its step, in nats.
+        strength: share of an attack's radius.
+        learning_rate: of the optimiser.
+    """
+
+    loss: float
+    strength: float
+    learning_rate: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """A trained model, in eval mode, and its epochs."""
+
+    model: nn.Module
+    history: tuple[Epoch, ...]
+
+
+def train(
+    recipe: Recipe,
+    objective: Term,
+    data: Dataset,
+    seed: int,
+    *,
+    classes: int,
+    box: Box = UNIT,
+    checkpoint: Path | None = None,
+    every_seconds: float = 20.0,
+    progress: Progress | None = None,
+) -> Trained:
+    """Train a fresh model as `recipe` says.
+
+    The result is a function of recipe, objective, data and seed: initial weights, the order of
+    the rows and the attacks' starts come from the seed, and a training that was stopped and
+    taken up again ends at the same bits.
+
+    Args:
+        recipe: architecture and schedule.
+        objective: the loss to descend.
+        data: the members.
+        seed: of every random draw.
+        classes: how many there are; labels lie below.
+        box: the valid inputs.
+        checkpoint: folder to save to, and to continue from; None for neither.
+        every_seconds: least time between two checkpoints, which are written between epochs.
+        progress: called after each epoch with epochs done, epochs in all, and a note.
+
+    Raises:
+        BadInput: no rows; labels out of range; an architecture that does not take such inputs.
+        TrainingDiverged: the loss left the numbers.
+        TrainingCollapsed: the model came to answer the same to every input.
+    """
+    _check(data, classes)
+    rng = seeded(seed)
+    model = build(recipe, data.x.shape[1:], classes, rng)
+    optimiser = optimiser_of(recipe.optimiser, model.parameters())
+    history: list[Epoch] = []
+    identity = ""
+    if checkpoint is not None:
+        identity = _identity(recipe, objective, data, seed, box)
+        saved = load_checkpoint(checkpoint, identity, model, optimiser, rng)
+        history = [Epoch(**each) for each in saved]
+    last_save = time.monotonic()
+    for epoch in range(len(history), recipe.epochs):
+        history.append(_epoch(recipe, objective, data, box, model, optimiser, rng, epoch))
+        _refuse_collapse(history, model, data.x[:SAMPLE], classes)
+        if checkpoint is not None and time.monotonic() - last_save >= every_seconds:
+            rows = [dataclasses.asdict(each) for each in history]
+            save_checkpoint(checkpoint, identity, model, optimiser, rng, rows)
+            last_save = time.monotonic()
+        if progress is not None:
+            progress(epoch + 1, recipe.epochs, f"loss {history[-1].loss:.4f}")
+    return Trained(model=model.eval(), history=tuple(history))
+
+
+def as_fit(recipe: Recipe, objective: Term, *, classes: int, box: Box = UNIT) -> Fit:
+    """`train` as attacks take it: from data and a generator to a classifier."""
+
+    def trained(data: Dataset, rng: Generator) -> Classifier:
+        return train(recipe, objective, data, draw_seed(rng), classes=classes, box=box).model
+
+    return trained
+
+
+def _epoch(
+    recipe: Recipe,
+    objective: Term,
+    data: Dataset,
+    box: Box,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    rng: Generator,
+    epoch: int,
+) -> Epoch:
+    rate = recipe.optimiser.learning_rate * rate_share(recipe.course, epoch, recipe.epochs)
+    for group in optimiser.param_groups:
+        group["lr"] = rate
+    share = strength(epoch, warmup=recipe.warmup, ramp=recipe.ramp)
+    steps = fit(
+        model,
+        _shuffled(data, recipe.batch, rng),
+        objective,
+        optimiser,
+        rng=rng,
+        strength=share,
+        box=box,
+        clip_norm=recipe.clip_norm,
+        first=epoch * math.ceil(len(data) / recipe.batch),
+    )
+    total = math.fsum(step.loss * step.rows for step in steps)
+    return Epoch(loss=total / len(data), strength=share, learning_rate=rate)
+
+
+def _shuffled(data: Dataset, batch: int, rng: Generator) -> Iterator[tuple[Tensor, Tensor]]:
+    order = torch.randperm(len(data), generator=rng)
+    for index in order.split(batch):
+        yield data.x[index], data.y[index]
+
+
+def _refuse_collapse(history: Sequence[Epoch], model: nn.Module, x: Tensor, classes: int) -> None:
+    """Raise where the loss stays at ln k and the answers do not depend on the input."""
+    chance, recent = math.log(classes), history[-PATIENCE:]
+    idle = len(recent) == PATIENCE and all(
+        each.strength == 1 and abs(each.loss - chance) <= NEAR * chance for each in recent
+    )
+    if not idle:
+        return
+    answers = log_probabilities(model, x).exp()
+    if (answers.amax(0) - answers.amin(0)).max() <= NEAR:
+        last = history[-1]
+        raise TrainingCollapsed(
+            epoch=len(history), loss=last.loss, chance=chance, learning_rate=last.learning_rate
+        )
+
+
+def _check(data: Dataset, classes: int) -> None:
+    if len(data) == 0:
+        raise BadInput("training data", "has no rows", "Give at least one")
+    low, high = int(data.y.min()), int(data.y.max())
+    if low < 0 or high >= classes:
+        raise BadInput(
+            "training data",
+            f"labels span {low} to {high} with {classes} classes",
+            f"Labels must lie in 0 to {classes - 1}",
+        )
+
+
+def _identity(recipe: Recipe, objective: Term, data: Dataset, seed: int, box: Box) -> str:
+    digest = hashlib.blake2b(content(data.x) + content(data.y), digest_size=16).hexdigest()
+    return repr((recipe, objective, seed, box, tuple(data.x.shape), digest))

@@ -1,0 +1,121 @@
+"""Stages small enough to reason about, for this process and for those that tests start."""
+
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+
+from trilemma.experiments.graph import Artifact, Bench, Stage
+
+
+def note(log: Path | None, what: str) -> None:
+    """Append a line; appends this short are atomic."""
+    if log is not None:
+        with log.open("a") as file:
+            file.write(f"{what}\n")
+
+
+def noted(log: Path) -> list[str]:
+    return log.read_text().split() if log.exists() else []
+
+
+@dataclass(frozen=True, kw_only=True)
+class Number(Stage):
+    REVISION: ClassVar[int] = 1
+    value: float
+    log: Path | None = field(default=None, metadata={"counts": False})
+
+    def label(self) -> str:
+        return f"number {self.value}"
+
+    def run(self, bench: Bench) -> Artifact:
+        note(self.log, self.label().replace(" ", "-"))
+        return Artifact({"value": np.array([self.value])}, {"value": self.value})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sum(Stage):
+    REVISION: ClassVar[int] = 1
+    parts: tuple[Stage, ...]
+    log: Path | None = field(default=None, metadata={"counts": False})
+
+    def label(self) -> str:
+        return f"sum of {len(self.parts)}"
+
+    def run(self, bench: Bench) -> Artifact:
+        note(self.log, "sum")
+        total = sum(float(bench.load(part).facts["value"]) for part in self.parts)
+        return Artifact(facts={"value": total})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Raises(Stage):
+    REVISION: ClassVar[int] = 1
+    error: type[BaseException] = field(default=RuntimeError, metadata={"counts": False})
+    message: str = "broken on purpose"
+
+    def label(self) -> str:
+        return "raise"
+
+    def run(self, bench: Bench) -> Artifact:
+        raise self.error(self.message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Walk(Stage):
+    """A random walk with a checkpoint at every step: what training is to the engine."""
+
+    REVISION: ClassVar[int] = 1
+    steps: int
+    seed: int = 0
+    log: Path | None = field(default=None, metadata={"counts": False})
+    pause: float = field(default=0.0, metadata={"counts": False})
+
+    def label(self) -> str:
+        return f"walk {self.steps}, seed {self.seed}"
+
+    def run(self, bench: Bench) -> Artifact:
+        rng, position, done = np.random.default_rng(self.seed), 0.0, 0
+        checkpoint = bench.scratch / "walk.txt"
+        if checkpoint.exists():
+            before, at = checkpoint.read_text().split()
+            done, position = int(before), float(at)
+            rng.normal(size=done)
+            note(self.log, f"continued-at-{done}")
+        note(self.log, f"process-{os.getpid()}")
+        for step in range(done, self.steps):
+            position += float(rng.normal())
+            new = checkpoint.with_suffix(".new")
+            new.write_text(f"{step + 1} {position!r}")
+            new.replace(checkpoint)
+            note(self.log, f"step-{step}")
+            bench.progress(step + 1, self.steps)
+            time.sleep(self.pause)
+        return Artifact(facts={"value": position})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Bulk(Stage):
+    """So many bytes."""
+
+    REVISION: ClassVar[int] = 1
+    size: int
+    name: str = "bulk"
+
+    def label(self) -> str:
+        return f"{self.name} of {self.size}"
+
+    def run(self, bench: Bench) -> Artifact:
+        return Artifact({"noise": np.random.default_rng(0).bytes(self.size)} and _noise(self.size))
+
+
+def _noise(size: int) -> dict[str, np.ndarray]:
+    return {"noise": np.random.default_rng(0).integers(0, 256, (size, 1), dtype=np.uint8)}
+
+
+def values(stages: Sequence[Stage], results: object) -> list[float]:
+    raise NotImplementedError
