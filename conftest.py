@@ -32,16 +32,18 @@ settings.register_profile(
 )
 settings.load_profile("trilemma")
 
-collect_ignore = ["docs/conf.py", "docs/_build"]
+collect_ignore_glob = ["docs/*.py", "docs/_build"]
 
 
 def _enter(page: dict[str, Any]) -> None:
     page["_left"], page["_folder"] = Path.cwd(), tempfile.TemporaryDirectory()
     os.chdir(page["_folder"].name)
+    sys.path.insert(0, page["_folder"].name)
 
 
 def _leave(page: dict[str, Any]) -> None:
     os.chdir(page["_left"])
+    sys.path.remove(page["_folder"].name)
     page["_folder"].cleanup()
 
 

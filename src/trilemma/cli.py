@@ -26,6 +26,8 @@ app = typer.Typer(
 )
 data_app = typer.Typer(help="The data sets that are known here.", no_args_is_help=True)
 app.add_typer(data_app, name="data")
+claims_app = typer.Typer(help="The papers' findings: reproduced, not reproduced, not run.")
+app.add_typer(claims_app, name="claims")
 
 EXIT = (
     "Exit status: 0 done; 1 an attack failed; 2 bad input; 3 a --fail-if condition holds;"
@@ -117,7 +119,6 @@ def audit(  # noqa: PLR0913  # one parameter an option, as typer wants it
                 names=name or [],
                 seed=seed,
             )
-        assert file is not None
         _refuse_others(
             "FILE", weights=weights, members=members, nonmembers=nonmembers, eps=eps, name=name
         )
@@ -183,11 +184,10 @@ def version() -> None:
 @data_app.command("list")
 def data_list() -> None:
     """Which data sets are present, from where, their size, licence and deviations."""
-    from rich.console import Console
+    from trilemma.data.catalogue import listing
+    from trilemma.experiments.tables import data_table
 
-    from trilemma.data.catalogue import table
-
-    Console(soft_wrap=not sys.stdout.isatty()).print(table())
+    _show(data_table(listing()))
 
 
 @data_app.command("get")
@@ -205,20 +205,38 @@ def data_get(
     _finish(run, debug=False)
 
 
-@app.command()
-def claims(
+@claims_app.callback(invoke_without_command=True)
+def claims(context: typer.Context) -> None:
+    """The papers' findings: reproduced, not reproduced, not run."""
+    if context.invoked_subcommand is None:
+        from trilemma.experiments.claims import ledger
+        from trilemma.experiments.tables import claims_table
+
+        _show(claims_table(ledger()))
+
+
+@claims_app.command("run", epilog=EXIT)
+def claims_run(
+    study: Annotated[str, typer.Argument(help="A declared study, as `trilemma claims` names it.")],
+    json_file: JsonFile = None,
+    html: Html = None,
     store: StoreRoot = None,
+    workers: Workers = 0,
+    scheduler: Scheduler = None,
+    quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """The papers' findings: reproduced, not reproduced, not run."""
+    """Run a study anew (hours on two cores; interrupted, it continues) and report on it."""
 
     def run() -> int:
-        from rich.console import Console
+        from trilemma.experiments import claims, declared
+        from trilemma.experiments.deliver import Outputs, deliver
 
-        from trilemma.experiments.claims import table
-
-        Console(soft_wrap=not sys.stdout.isatty()).print(table())
-        return 0
+        table = declared.read(claims.study_file(study))
+        outputs = Outputs(json=json_file, html=html, quiet=quiet)
+        return deliver(
+            table, [], outputs, store=_store(store), workers=workers, scheduler=scheduler
+        )
 
     _finish(run, debug)
 
@@ -232,6 +250,12 @@ def _store(root: Path | None) -> "Store":
     from trilemma.experiments.store import Store
 
     return Store(root) if root is not None else Store()
+
+
+def _show(table: object) -> None:
+    from rich.console import Console
+
+    Console(soft_wrap=not sys.stdout.isatty()).print(table)
 
 
 def _refuse_others(form: str, **given: object) -> None:

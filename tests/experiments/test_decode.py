@@ -100,7 +100,9 @@ def test_the_table_is_left_alone():
     assert table == yaml.safe_load(MINIMAL)
 
 
-@pytest.mark.parametrize("config", [PGD(ball=L2(0.5), steps=3), PGD(ball=Linf(0.1), step_size=0.01)])
+@pytest.mark.parametrize(
+    "config", [PGD(ball=L2(0.5), steps=3), PGD(ball=Linf(0.1), step_size=0.01)]
+)
 def test_what_encodes_decodes_to_itself(config):
     def plain(value):
         if isinstance(value, dict):

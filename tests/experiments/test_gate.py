@@ -23,9 +23,7 @@ def metric(value, low, high):
 
 
 def document(failures=(), **models):
-    built = {
-        name: {"membership": {"confidence": {"auc": auc}}} for name, auc in models.items()
-    }
+    built = {name: {"membership": {"confidence": {"auc": auc}}} for name, auc in models.items()}
     return {"models": built, "failures": list(failures)}
 
 

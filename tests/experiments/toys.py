@@ -2,7 +2,6 @@
 
 import os
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -100,22 +99,62 @@ class Walk(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Bulk(Stage):
-    """So many bytes."""
+    """An array of so many bytes, which no file format makes smaller."""
 
     REVISION: ClassVar[int] = 1
     size: int
-    name: str = "bulk"
 
     def label(self) -> str:
-        return f"{self.name} of {self.size}"
+        return f"bulk of {self.size}"
 
     def run(self, bench: Bench) -> Artifact:
-        return Artifact({"noise": np.random.default_rng(0).bytes(self.size)} and _noise(self.size))
+        noise = np.random.default_rng(0).integers(0, 256, (self.size, 1), dtype=np.uint8)
+        return Artifact({"noise": noise}, {"value": float(self.size)})
 
 
-def _noise(size: int) -> dict[str, np.ndarray]:
-    return {"noise": np.random.default_rng(0).integers(0, 256, (size, 1), dtype=np.uint8)}
+@dataclass(frozen=True, kw_only=True)
+class Hoards(Stage):
+    """A small result after a checkpoint of so many bytes."""
+
+    REVISION: ClassVar[int] = 1
+    size: int
+
+    def label(self) -> str:
+        return f"hoard {self.size}"
+
+    def run(self, bench: Bench) -> Artifact:
+        (bench.scratch / "hoard").write_bytes(b"x" * self.size)
+        return Artifact(facts={"value": 1.0})
 
 
-def values(stages: Sequence[Stage], results: object) -> list[float]:
-    raise NotImplementedError
+@dataclass(frozen=True, kw_only=True)
+class Pokes(Stage):
+    """Loads a stage that is none of its fields."""
+
+    REVISION: ClassVar[int] = 1
+
+    def label(self) -> str:
+        return "poke"
+
+    def run(self, bench: Bench) -> Artifact:
+        return bench.load(Number(value=1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnGpu(Stage):
+    """Tells the name of the worker that it ran on."""
+
+    REVISION: ClassVar[int] = 1
+    number: int
+
+    def label(self) -> str:
+        return f"GPU work {self.number}"
+
+    @property
+    def gpu(self) -> bool:
+        return True
+
+    def run(self, bench: Bench) -> Artifact:
+        from distributed import get_worker
+
+        return Artifact(facts={"worker": get_worker().name})

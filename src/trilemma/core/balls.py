@@ -69,4 +69,5 @@ Ball: TypeAlias = Linf | L2
 
 
 def _norms(rows: Rows) -> Tensor:
-    return rows.flatten(1).norm(dim=1).view(-1, *[1] * (rows.dim() - 1))
+    norms: Tensor = rows.flatten(1).norm(dim=1)
+    return norms.view(-1, *[1] * (rows.dim() - 1))

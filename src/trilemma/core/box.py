@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from trilemma.core.errors import BadInput
@@ -33,7 +34,9 @@ class Box:
     def clip(self, x: Rows) -> Rows:
         """Nearest valid input."""
         if isinstance(self.low, Tensor) or isinstance(self.high, Tensor):
-            return x.maximum(x.new_tensor(self.low)).minimum(x.new_tensor(self.high))
+            low = torch.as_tensor(self.low, dtype=x.dtype, device=x.device)
+            high = torch.as_tensor(self.high, dtype=x.dtype, device=x.device)
+            return x.maximum(low).minimum(high)
         return x.clamp(self.low, self.high)
 
 

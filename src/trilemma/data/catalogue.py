@@ -95,7 +95,8 @@ def how_to_get(entry: Entry) -> str:
     """A sentence for whoever misses the data set."""
     if entry.ships_with:
         return f"It comes with {entry.ships_with}: pip install 'trilemma[torch]'"
-    wanted = " and ".join(name.split("|")[0] for name in entry.forms[0].files)
+    first = [name.split("|")[0] for name in entry.forms[0].files]
+    wanted = " and ".join([remote.file for remote in entry.remotes] or first)
     by_hand = f"put {wanted} from {entry.source} into the folder that $TRILEMMA_DATA names"
     if not entry.remotes:
         return entry.how_to_get or by_hand[0].upper() + by_hand[1:]

@@ -24,7 +24,7 @@ def row_hashes(rows: Rows) -> Hashes:
     if flat.dtype.kind == "f":
         flat = flat + flat.dtype.type(0)
     width = flat.shape[1] * flat.dtype.itemsize
-    data = memoryview(flat.reshape(-1).view(np.uint8)) if flat.size else memoryview(b"")
+    data = flat.reshape(-1).view(np.uint8).data if flat.size else memoryview(b"")
     digests = [
         hashlib.blake2b(data[start : start + width], digest_size=8).digest()
         for start in range(0, len(rows) * width, max(width, 1))
@@ -51,8 +51,7 @@ class Duplicates:
     Args:
         dropped: rows taken out of the pool because they repeat an earlier one.
         within: for each part, its rows that repeat an earlier row of the same part.
-        across: for each pair `a/b` of parts, the rows of b that equal some row of a, without
-            the rows that the two share by declaration.
+        across: for each pair `a/b` of parts, the rows of b that equal some row of a.
     """
 
     dropped: int
@@ -69,15 +68,12 @@ def count(hashes: Hashes, parts: Mapping[str, Index], *, dropped: int = 0) -> Du
 
     Args:
         hashes: of every row of the pool.
-        parts: name of a part -> its rows; a row that stands in both parts of a pair is a
-            declared overlap and no duplicate.
+        parts: name of a part -> its rows; the parts are disjoint.
         dropped: rows that were taken out before.
     """
-    within = {
-        name: len(index) - len(np.unique(hashes[index])) for name, index in parts.items()
+    within = {name: len(index) - len(np.unique(hashes[index])) for name, index in parts.items()}
+    across = {
+        f"{a}/{b}": int(np.isin(hashes[rows_b], hashes[rows_a]).sum())
+        for (a, rows_a), (b, rows_b) in combinations(parts.items(), 2)
     }
-    across = {}
-    for (a, rows_a), (b, rows_b) in combinations(parts.items(), 2):
-        other = rows_b[~np.isin(rows_b, rows_a)]
-        across[f"{a}/{b}"] = int(np.isin(hashes[other], hashes[rows_a]).sum())
     return Duplicates(dropped=dropped, within=within, across=across)

@@ -58,7 +58,8 @@ class Entry:
         remotes: what to download when nothing is found; empty where it cannot be fetched.
         how_to_get: a sentence for whoever has to fetch it by hand.
         ships_with: distribution that contains it; empty if none.
-        deviation: how what ships differs from the canonical release; empty if it does not.
+        deviation: how every form differs from the canonical release; empty if it does not.
+        content: `loading.content` of the canonical values; empty where it is not known.
     """
 
     name: str
@@ -74,3 +75,4 @@ class Entry:
     how_to_get: str = ""
     ships_with: str = ""
     deviation: str = ""
+    content: str = ""

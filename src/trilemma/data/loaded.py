@@ -48,7 +48,7 @@ class Scaled:
     divisor: float = 1.0
 
     def __getitem__(self, index: Any) -> NDArray[np.float32]:
-        taken = self.stored[index].astype(np.float32)
+        taken: NDArray[np.float32] = self.stored[index].astype(np.float32)
         if self.divisor != 1.0:
             taken /= np.float32(self.divisor)
         return taken

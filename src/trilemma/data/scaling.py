@@ -45,7 +45,8 @@ class UnitRange:
         wide = x.astype(np.float64)
         low, high = wide.min(axis=0), wide.max(axis=0)
         span = np.where(high > low, high - low, 1.0)
-        return ((wide - low) / span).astype(np.float32)
+        scaled: NDArray[np.float32] = ((wide - low) / span).astype(np.float32)
+        return scaled
 
     def note(self) -> str:
         """For reports."""
@@ -68,9 +69,9 @@ class Standard:
         """
         wide = x.astype(np.float64)
         deviation = wide.std(axis=0)
-        return ((wide - wide.mean(axis=0)) / np.where(deviation > 0, deviation, 1.0)).astype(
-            np.float32
-        )
+        span = np.where(deviation > 0, deviation, 1.0)
+        scaled: NDArray[np.float32] = ((wide - wide.mean(axis=0)) / span).astype(np.float32)
+        return scaled
 
     def note(self) -> str:
         """For reports."""

@@ -20,6 +20,7 @@ from trilemma.data.duplicates import Duplicates, count, first_occurrences
 from trilemma.data.loaded import TEST, TRAIN, Loaded
 from trilemma.data.presets import Pools, Preset, Sizes
 from trilemma.data.sets import Data, Files, Sampled
+from trilemma.data.stratified import stratified_order
 
 Index = NDArray[np.int64]
 NONE: Index = np.empty(0, dtype=np.int64)
@@ -94,38 +95,14 @@ def split(loaded: Loaded, config: Data, seed: int) -> Splits:
     if preset and preset.per_class is not None:
         parts = _per_class(loaded, orders[0], preset.per_class)
     else:
-        parts = _blocks(orders, sizes, loaded.info.name)
+        name = loaded.info.name
+        parts = (
+            _one_pool(*orders, sizes, name)
+            if len(orders) == 1
+            else _two_pools(*orders, sizes, name)
+        )
     parts |= _overlaps(parts["members"], sizes, seed)
     return _checked(loaded, parts, rule, notes, dropped=len(loaded) - len(kept))
-
-
-def stratified_order(y: NDArray[np.int64], index: Index, seed: int) -> Index:
-    """A random order of `index` in which every block has nearly the whole's class shares.
-
-    Row j of the n_c rows of class c, themselves in random order, gets the key (j + u_c) / n_c
-    with one random u_c in [0, 1) a class; rows are sorted by key. Any n rows in a row then hold
-    n n_c / N rows of class c, give or take two.
-
-    Args:
-        y: labels of the whole pool.
-        index: the rows to order.
-        seed: >= 0.
-    """
-    draws = _uniform(seed, len(index) + 1 + int(y.max(initial=0)))
-    shuffled = index[np.argsort(draws[: len(index)], kind="stable")]
-    labels = y[shuffled]
-    classes, inverse, sizes = np.unique(labels, return_inverse=True, return_counts=True)
-    by_class = np.argsort(inverse, kind="stable")
-    rank = np.empty(len(index), dtype=np.int64)
-    rank[by_class] = np.arange(len(index)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    shift = draws[len(index) :][classes]
-    return shuffled[np.argsort((rank + shift[inverse]) / sizes[inverse], kind="stable")]
-
-
-def _uniform(seed: int, n: int) -> NDArray[np.float64]:
-    """n numbers in [0, 1) from the raw bits of PCG64, whose stream NumPy promises to keep."""
-    bits = np.random.PCG64(seed).random_raw(n)
-    return (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def _all(loaded: Loaded) -> Index:
@@ -144,7 +121,7 @@ def _orders(loaded: Loaded, kept: Index, pools: Pools, seed: int) -> list[Index]
     training = stratified_order(loaded.y, kept[part == TRAIN], seed)
     if pools is Pools.TRAINING:
         return [training]
-    return [training, stratified_order(loaded.y, kept[part == TEST], seed)]
+    return [training, stratified_order(loaded.y, kept[part == TEST], seed, stream=1)]
 
 
 def _sizes(
@@ -158,26 +135,36 @@ def _sizes(
     return sizes, f"{config.preset}: {preset.source}", (note,) if note else ()
 
 
-def _blocks(orders: list[Index], sizes: Sizes, name: str) -> dict[str, Index]:
-    if len(orders) == 1:
-        (order,) = orders
-        left = len(order) - sizes.shadow - sizes.auxiliary
-        members, nonmembers = _fill(sizes, left)
-        _enough(name, "rows", len(order), sizes, members=members, nonmembers=nonmembers)
-        start = nonmembers + sizes.auxiliary
-        return {
-            "nonmembers": order[:nonmembers],
-            "auxiliary": order[nonmembers:start],
-            "members": order[start : start + members],
-            "shadow": order[len(order) - sizes.shadow :],
-        }
-    training, test = orders
-    members = max(len(training) - sizes.shadow, 0) if sizes.members is None else sizes.members
-    nonmembers = max(len(test) - sizes.auxiliary, 0) if sizes.nonmembers is None else sizes.nonmembers
-    first = replace(sizes, nonmembers=0, auxiliary=0)
-    _enough(name, "training rows", len(training), first, members=members, nonmembers=0)
-    second = replace(sizes, members=0, shadow=0)
-    _enough(name, "test rows", len(test), second, members=0, nonmembers=nonmembers)
+def _one_pool(order: Index, sizes: Sizes, name: str) -> dict[str, Index]:
+    left = max(len(order) - sizes.shadow - sizes.auxiliary, 0)
+    members, nonmembers = sizes.members, sizes.nonmembers
+    if members is None:
+        members = left // 2 if nonmembers is None else max(left - nonmembers, 0)
+    if nonmembers is None:
+        nonmembers = left // 2 if sizes.members is None else max(left - members, 0)
+    asked = {"members": members, "nonmembers": nonmembers}
+    asked |= {"shadow": sizes.shadow, "auxiliary": sizes.auxiliary}
+    _enough(name, "rows", len(order), asked, "Ask for fewer")
+    start = nonmembers + sizes.auxiliary
+    return {
+        "nonmembers": order[:nonmembers],
+        "auxiliary": order[nonmembers:start],
+        "members": order[start : start + members],
+        "shadow": order[len(order) - sizes.shadow :],
+    }
+
+
+def _two_pools(training: Index, test: Index, sizes: Sizes, name: str) -> dict[str, Index]:
+    members, nonmembers = sizes.members, sizes.nonmembers
+    if members is None:
+        members = max(len(training) - sizes.shadow, 0)
+    if nonmembers is None:
+        nonmembers = max(len(test) - sizes.auxiliary, 0)
+    fix = "Ask for fewer, or set pooled: true to split training and test rows together"
+    asked = {"members": members, "shadow": sizes.shadow}
+    _enough(name, "training rows", len(training), asked, fix)
+    asked = {"nonmembers": nonmembers, "auxiliary": sizes.auxiliary}
+    _enough(name, "test rows", len(test), asked, fix)
     return {
         "members": training[:members],
         "shadow": training[len(training) - sizes.shadow :],
@@ -186,38 +173,11 @@ def _blocks(orders: list[Index], sizes: Sizes, name: str) -> dict[str, Index]:
     }
 
 
-def _fill(sizes: Sizes, left: int) -> tuple[int, int]:
-    """What None means in a single pool: all that is left, or equal halves of it."""
-    left = max(left, 0)
-    if sizes.members is None and sizes.nonmembers is None:
-        return left // 2, left // 2
-    if sizes.members is None:
-        return max(left - (sizes.nonmembers or 0), 0), sizes.nonmembers or 0
-    if sizes.nonmembers is None:
-        return sizes.members, max(left - sizes.members, 0)
-    return sizes.members, sizes.nonmembers
-
-
-def _enough(
-    name: str, what: str, rows: int, sizes: Sizes, *, members: int, nonmembers: int
-) -> None:
-    wanted = {
-        "members": members,
-        "nonmembers": nonmembers,
-        "shadow": sizes.shadow,
-        "auxiliary": sizes.auxiliary,
-    }
-    asked = {part: size for part, size in wanted.items() if size}
-    if sum(asked.values()) > rows:
-        parts = " + ".join(f"{size:,} {part}" for part, size in asked.items())
-        problem = f"has {rows:,} {what}, but {parts} = {sum(asked.values()):,} are asked for"
-        fix = "Ask for fewer"
-        if what != "rows":
-            fix += ", or set pooled: true to split the training and test parts together"
-        raise BadInput(name, problem, fix)
-    for part in ("members", "nonmembers"):
-        if wanted[part] == 0 and (part == "members") != (what == "test rows") and what != "training rows":
-            raise BadInput(name, f"has {rows:,} {what}, which leaves none for {part}", "Ask for fewer")
+def _enough(name: str, what: str, rows: int, asked: dict[str, int], fix: str) -> None:
+    total = sum(asked.values())
+    if total > rows:
+        parts = " + ".join(f"{size:,} {part}" for part, size in asked.items() if size)
+        raise BadInput(name, f"has {rows:,} {what}, but {parts} = {total:,} are asked for", fix)
 
 
 def _per_class(loaded: Loaded, order: Index, per_class: int) -> dict[str, Index]:
@@ -243,7 +203,7 @@ def _per_class(loaded: Loaded, order: Index, per_class: int) -> dict[str, Index]
 def _overlaps(members: Index, sizes: Sizes, seed: int) -> dict[str, Index]:
     """Declared overlaps: some of the members, drawn anew for each of the two."""
     drawn = {}
-    for offset, name in enumerate(("partial_seed", "victim_training_rows"), start=1):
+    for offset, name in enumerate(_DECLARED, start=1):
         n = getattr(sizes, name)
         if n > len(members):
             problem = f"asks for {n:,} of the members, of which there are {len(members):,}"
@@ -267,17 +227,15 @@ def _declared(loaded: Loaded, config: Files) -> Splits:
         )
     before = sum(map(len, parts.values()))
     if config.drop_duplicates:
-        kept = set(first_occurrences(loaded.row_hashes).tolist())
-        parts = {
-            name: np.array([row for row in index.tolist() if row in kept], dtype=np.int64)
-            for name, index in parts.items()
-        }
+        kept = first_occurrences(loaded.row_hashes)
+        parts = {name: index[np.isin(index, kept)] for name, index in parts.items()}
     dropped = before - sum(map(len, parts.values()))
     notes = (f"{shared:,} non-members are members as well",) if shared and not dropped else ()
     return _checked(loaded, parts, "the user's own files", notes, dropped=dropped)
 
 
 _PARTS = tuple(each.name for each in fields(Splits) if each.name != "report")
+_DECLARED = ("partial_seed", "victim_training_rows")  # some of the members
 
 
 def _checked(
@@ -293,7 +251,8 @@ def _checked(
     if dropped:
         notes = (*notes, f"{dropped:,} rows that repeat an earlier row were dropped")
     named = {name: parts[name] for name in _PARTS if len(parts[name])}
-    duplicates = count(loaded.row_hashes, named, dropped=dropped)
+    disjoint = {name: index for name, index in named.items() if name not in _DECLARED}
+    duplicates = count(loaded.row_hashes, disjoint, dropped=dropped)
     sizes = {name: len(index) for name, index in named.items()}
     report = Report(rule=rule, sizes=sizes, notes=notes, duplicates=duplicates)
     return Splits(**{name: parts[name] for name in _PARTS}, report=report)

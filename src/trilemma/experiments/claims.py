@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
+from trilemma.core.errors import BadInput
+
 Document: TypeAlias = Mapping[str, Any]
 Status: TypeAlias = Literal["reproduced", "not reproduced", "not run"]
 STUDIES = Path(__file__).with_name("studies")
@@ -124,6 +126,17 @@ CLAIMS = (
 def studies() -> list[str]:
     """The names of the declared studies."""
     return sorted(path.stem for path in STUDIES.glob("*.yaml"))
+
+
+def study_file(study: str) -> Path:
+    """Where a study is declared.
+
+    Raises:
+        BadInput: there is none of that name.
+    """
+    if study not in studies():
+        raise BadInput("study", f"{study!r} is not known", f"Known: {', '.join(studies())}")
+    return STUDIES / f"{study}.yaml"
 
 
 def record(study: str) -> Document | None:

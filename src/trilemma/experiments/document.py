@@ -1,14 +1,15 @@
 """The audit document: what the store holds about a plan, put together for people and programs."""
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from importlib import metadata
 from typing import Any, TypeAlias
 
 from trilemma import __version__, metrics
-from trilemma.experiments.events import Failed, Outcome
-from trilemma.experiments.graph import Stage, key
+from trilemma.experiments.events import Failed
+from trilemma.experiments.execution import Outcomes
+from trilemma.experiments.graph import Stage, key, parents
 from trilemma.experiments.methods import METRICS
 from trilemma.experiments.plan import NOT_RECORDED, Cell
 from trilemma.experiments.reports.verdict import verdict
@@ -22,7 +23,7 @@ PACKAGES = ("numpy", "scipy", "scikit-learn", "torch")
 def document(
     name: str,
     cells: Sequence[Cell],
-    outcomes: Mapping[Stage, Outcome],
+    outcomes: Outcomes,
     store: Store,
     *,
     about: Json,
@@ -55,7 +56,7 @@ def document(
 class _Facts:
     """Facts of finished stages; None of failed ones."""
 
-    def __init__(self, outcomes: Mapping[Stage, Outcome], store: Store) -> None:
+    def __init__(self, outcomes: Outcomes, store: Store) -> None:
         self.outcomes, self.store = outcomes, store
         self.seen: dict[str, Mapping[str, Any]] = {}
 
@@ -67,19 +68,29 @@ class _Facts:
         return self.seen[key(stage)]
 
     def failures(self, cells: Sequence[Cell]) -> list[Json]:
-        found = {}
-        for cell in cells:
-            for stage in cell.stages():
-                outcome = self.outcomes[stage]
-                if isinstance(outcome, Failed):
-                    found[outcome.label] = {
-                        "stage": outcome.label,
-                        "model": cell.model,
-                        "seed": cell.seed,
-                        "kind": outcome.kind,
-                        "error": outcome.error,
-                    }
-        return list(found.values())
+        """What failed, causes before what they took with them."""
+        found = []
+        for outcome in self.outcomes.failures():
+            cell = next((c for c in cells if outcome.key in _needed(c.stages())), cells[0])
+            found.append(
+                {
+                    "stage": outcome.label,
+                    "model": cell.model,
+                    "seed": cell.seed,
+                    "kind": outcome.kind,
+                    "error": outcome.error,
+                }
+            )
+        return found
+
+
+def _needed(stages: Iterable[Stage]) -> set[str]:
+    """Keys of some stages and of all they rest on."""
+    found: set[str] = set()
+    for stage in stages:
+        if key(stage) not in found:
+            found |= {key(stage)} | _needed(parents(stage))
+    return found
 
 
 def _model(cells: Sequence[Cell], facts: _Facts, description: Json) -> Json:
@@ -117,7 +128,7 @@ def _nothing(why: str) -> Json:
 
 
 def _accuracy(cells: Sequence[Cell], facts: _Facts) -> Json:
-    both = {}
+    both: Json = {}
     for prefix, stage in (("", "benign"), ("adversarial_", "adversarial")):
         seeds = []
         for cell in cells:
@@ -183,7 +194,7 @@ def _data_tests(cells: Sequence[Cell], facts: _Facts) -> Json:
 def _provenance(cells: Sequence[Cell], facts: _Facts, about: Json) -> Json:
     split = next((f for cell in cells for f in [facts.of(cell.split)] if f), None)
     info = {**split["info"], "classes": split["classes"], "split": split["report"]} if split else {}
-    rows = next((f["rows"] for cell in cells for f in [facts.of(cell.benign)] if f), {})
+    rows: Json = next((f["rows"] for cell in cells for f in [facts.of(cell.benign)] if f), {})
     return {
         "trilemma": __version__,
         "python": platform.python_version(),

@@ -6,29 +6,17 @@ scheduler must be one that you trust; on a shared network use a `tls://` address
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeAlias
 
 from trilemma.core.errors import BadInput
-from trilemma.experiments.events import (
-    Damaged,
-    Done,
-    Event,
-    Failed,
-    Finished,
-    Outcome,
-    Planned,
-    ignore,
-)
-from trilemma.experiments.faults import DamagedEntry, StoreFull
-from trilemma.experiments.graph import Stage, key, parents
+from trilemma.experiments.events import Done, Event, Failed, Finished, Outcome, Planned, ignore
+from trilemma.experiments.faults import StoreFull
+from trilemma.experiments.graph import Stage, key
 from trilemma.experiments.making import Report, attempt
 from trilemma.experiments.store import Store
+from trilemma.experiments.taskgraph import Missing, look, tasks
 
 __all__ = ["Done", "Event", "Failed", "Outcome", "Outcomes", "StoreFull", "run"]
-
-Work: TypeAlias = Callable[[Stage], Callable[..., Outcome]]  # a stage -> the task that makes it
 
 
 class Outcomes(Mapping[Stage, Outcome]):
@@ -53,14 +41,6 @@ class Outcomes(Mapping[Stage, Outcome]):
     def failures(self) -> list[Failed]:
         """The stages that failed, parents before the stages that need them."""
         return [each for _, each in self._pairs.values() if isinstance(each, Failed)]
-
-
-@dataclass
-class Plan:
-    """Stages by key: `found` in the store, or `missing`, parents first."""
-
-    found: dict[str, Stage] = field(default_factory=dict)
-    missing: dict[str, Stage] = field(default_factory=dict)
 
 
 def run(
@@ -99,48 +79,33 @@ def run(
         StoreFull: the disk is full; what finished is stored.
     """
     _check(scheduler, workers)
-    plan = _plan(targets, store, on_event)
-    on_event(Planned(total=len(plan.found) + len(plan.missing), missing=len(plan.missing)))
+    seen = look(targets, store, on_event)
+    on_event(Planned(total=len(seen.found) + len(seen.missing), missing=len(seen.missing)))
     made: Mapping[str, Outcome] = {}
-    if plan.missing:
+    if seen.missing:
         store.prepare()
         store.sweep()
         if scheduler or workers:
             from trilemma.experiments import cluster
 
-            made = cluster.compute(plan, store, scheduler, workers, on_event)
+            made = cluster.compute(seen, store, scheduler, workers, on_event)
         else:
-            made = _compute_here(plan, store, on_event)
+            made = _compute_here(seen, store, on_event)
     pairs: dict[str, tuple[Stage, Outcome]] = {}
-    for name, stage in plan.found.items():
+    for name, stage in seen.found.items():
         pairs[name] = (stage, Done(key=name, label=stage.label(), found=True))
-    for name, stage in plan.missing.items():
+    for name, stage in seen.missing.items():
         pairs[name] = (stage, made[name])
     return Outcomes(pairs)
 
 
-def tasks(plan: Plan, work: Work, *, suffix: str = "", resources: bool = False) -> dict[str, Any]:
-    """The Dask graph of what is missing: one `dask.delayed` a stage, parents first."""
-    from dask.base import annotate
-    from dask.delayed import delayed
-
-    made: dict[str, Any] = {}
-    for name, stage in plan.missing.items():
-        needs = [made[key(parent)] for parent in parents(stage) if key(parent) in made]
-        title = f"{type(stage).__name__}-{name}{suffix}"
-        task = delayed(work(stage), name=f"make-{title}", pure=False, traverse=False)
-        with annotate(**({"resources": {"GPU": 1}} if resources and stage.gpu else {})):
-            made[name] = task(*needs, dask_key_name=title)
-    return made
-
-
-def _compute_here(plan: Plan, store: Store, on_event: Report) -> dict[str, Outcome]:
+def _compute_here(seen: Missing, store: Store, on_event: Report) -> dict[str, Outcome]:
     from dask.base import compute
 
     def work(stage: Stage) -> Callable[..., Outcome]:
         return partial(_here, stage, store, on_event)
 
-    graph = tasks(plan, work)
+    graph = tasks(seen, work)
     outcomes = compute(
         *graph.values(), scheduler="synchronous", traverse=False, optimize_graph=False
     )
@@ -151,33 +116,6 @@ def _here(stage: Stage, store: Store, on_event: Report, *needs: Outcome) -> Outc
     outcome = attempt(stage, store, on_event, *needs)
     on_event(Finished(outcome=outcome))
     return outcome
-
-
-def _plan(targets: Sequence[Stage], store: Store, on_event: Report) -> Plan:
-    plan = Plan()
-
-    def visit(stage: Stage) -> None:
-        name = key(stage)
-        if name in plan.found or name in plan.missing:
-            return
-        if _stored(store, name, on_event):
-            plan.found[name] = stage
-            return
-        for parent in parents(stage):
-            visit(parent)
-        plan.missing[name] = stage
-
-    for target in targets:
-        visit(target)
-    return plan
-
-
-def _stored(store: Store, name: str, on_event: Report) -> bool:
-    try:
-        return store.sound(name)
-    except DamagedEntry as error:
-        on_event(Damaged(key=name, why=error.why))
-        return False
 
 
 def _check(scheduler: str | None, workers: int) -> None:

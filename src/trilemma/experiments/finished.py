@@ -13,10 +13,9 @@ from typing import Any
 
 import trilemma
 from trilemma.core.errors import TrilemmaError
-from trilemma.data.catalogue import identity
 from trilemma.experiments.keys import digest
 from trilemma.experiments.store import Store
-from trilemma.experiments.user_model import user_model_fingerprint
+from trilemma.experiments.user_code import user_model_fingerprint
 
 
 def find(table: Mapping[str, Any], store: Store) -> dict[str, Any] | None:
@@ -63,12 +62,10 @@ def _leaves(value: Any, key: str = "") -> list[tuple[str, str]]:
 
 
 def _identity(leaf: tuple[str, str]) -> str:
-    """What stands behind a text: a file's content, a factory's source, a data set's file."""
+    """What stands behind a text: a file's content, a factory's source."""
     key, text = leaf
     if key == "factory":
         return user_model_fingerprint(text, None)
-    if key == "kind":
-        return identity(text)
     path = Path(text)
     if path.is_file():
         return _hash([path])

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar
 
 from trilemma.experiments.artifact import Artifact
 from trilemma.experiments.keys import Json, digest, encode
@@ -20,13 +20,15 @@ from trilemma.experiments.keys import Json, digest, encode
 __all__ = ["Artifact", "Bench", "Json", "Stage", "key", "parents", "spec"]
 
 
-class Bench(Protocol):
+class Bench(ABC):
     """What a stage works with while it runs."""
 
     @property
+    @abstractmethod
     def scratch(self) -> Path:
         """A folder for checkpoints: survives a crash of the stage, removed once it succeeded."""
 
+    @abstractmethod
     def load(self, parent: "Stage") -> Artifact:
         """What a parent made, its checksums verified.
 
@@ -34,6 +36,7 @@ class Bench(Protocol):
             ValueError: `parent` is no field of the running stage, so its key would not count.
         """
 
+    @abstractmethod
     def progress(self, done: int, total: int, note: str = "") -> None:
         """Say how far the stage is; cheap enough for every step."""
 

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trilemma.core.errors import BadInput
 
@@ -124,7 +125,7 @@ def _record(value: Any, where: str, inner: Callable[[object, object], Json]) -> 
     return record
 
 
-def _as_array(value: object, where: str) -> np.ndarray[Any, Any] | None:
+def _as_array(value: object, where: str) -> NDArray[Any] | None:
     if isinstance(value, np.ndarray):
         return value
     torch = sys.modules.get("torch")  # a tensor exists only where torch is already imported
@@ -137,7 +138,7 @@ def _as_array(value: object, where: str) -> np.ndarray[Any, Any] | None:
         raise BadInput(name, f"{value.dtype} has no NumPy type", "Give float32") from None
 
 
-def _fingerprint(array: np.ndarray[Any, Any], where: str) -> str:
+def _fingerprint(array: NDArray[Any], where: str) -> str:
     if array.dtype.kind not in "biufcU":
         raise BadInput(where.lstrip(".") or "value", f"an array of {array.dtype}", "Give numbers")
     little = np.asarray(array, dtype=array.dtype.newbyteorder("<"), order="C")

@@ -2,7 +2,7 @@
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeAlias
 
@@ -20,7 +20,7 @@ from trilemma.experiments.events import (
     Waiting,
 )
 from trilemma.experiments.faults import DamagedEntry, NotStored, StoreFull, is_full
-from trilemma.experiments.graph import Stage, key, parents, spec
+from trilemma.experiments.graph import Bench, Stage, key, parents, spec
 from trilemma.experiments.store import Store
 
 Report: TypeAlias = Callable[[Event], None]
@@ -32,8 +32,8 @@ class ParentFailed(TrilemmaError):
     """A parent had to be made anew in the middle of a stage, and failed."""
 
 
-class StoreBench:
-    """The bench of one running stage (see `graph.Bench`), on a store."""
+class StoreBench(Bench):
+    """The bench of one running stage, on a store."""
 
     def __init__(self, stage: Stage, store: Store, report: Report) -> None:
         self._stage, self._store, self._report = stage, store, report
@@ -79,9 +79,8 @@ def attempt(stage: Stage, store: Store, report: Report, *needs: Outcome) -> Outc
     Raises:
         StoreFull: there is no point in going on with any stage.
     """
-    for outcome in needs:
-        if isinstance(outcome, Failed):
-            return _failed(stage, DEPENDENCY, _needs(outcome))
+    if (skipped := not_tried(stage, needs)) is not None:
+        return skipped
     try:
         return _make(stage, store, report)
     except StoreFull:
@@ -93,6 +92,14 @@ def attempt(stage: Stage, store: Store, report: Report, *needs: Outcome) -> Outc
             raise StoreFull(store.root) from error
         said = str(error) or type(error).__name__
         return _failed(stage, type(error).__name__, said, traceback.format_exc())
+
+
+def not_tried(stage: Stage, needs: Iterable[Outcome]) -> Failed | None:
+    """The outcome of a stage of which a parent failed; None where none did."""
+    for outcome in needs:
+        if isinstance(outcome, Failed):
+            return _failed(stage, DEPENDENCY, _needs(outcome))
+    return None
 
 
 def _make(stage: Stage, store: Store, report: Report) -> Done:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import ClassVar
 
 from trilemma.core.errors import BadInput
-from trilemma.experiments.evaluation import Evaluate
 from trilemma.experiments.artifact import Artifact
+from trilemma.experiments.evaluation import Evaluate
 from trilemma.experiments.graph import Bench, Stage
 from trilemma.experiments.recorded import Recorded, Which, answers, read_recorded
 

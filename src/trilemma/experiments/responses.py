@@ -9,13 +9,13 @@ Responses are an `Artifact` with the arrays
 """
 
 from collections.abc import Mapping
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-Arrays: TypeAlias = Mapping[str, NDArray[np.generic]]
-Floats: TypeAlias = NDArray[np.floating]
+Arrays: TypeAlias = Mapping[str, NDArray[Any]]
+Floats: TypeAlias = NDArray[Any]  # of some floating type
 
 
 def confidence(answers: Arrays) -> Floats:
@@ -43,5 +43,6 @@ def correct(answers: Arrays) -> NDArray[np.bool_] | None:
     return None
 
 
-def _of_label(table: NDArray[np.generic], label: NDArray[np.generic]) -> Floats:
-    return table[np.arange(len(label)), label]
+def _of_label(table: Floats, label: NDArray[Any]) -> Floats:
+    picked: Floats = table[np.arange(len(label)), label]
+    return picked

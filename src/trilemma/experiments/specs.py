@@ -33,11 +33,12 @@ class Supplied:
 
     Args:
         factory: `package.module:factory`, called without arguments, returns an `nn.Module`.
-        weights: a safetensors file for it; none if the factory returns a trained model.
+        weights: a safetensors file for it; none if the factory returns a trained model. Its
+            content counts in keys (`stages.Own.fingerprint`), where it lies does not.
     """
 
     factory: str
-    weights: Path | None = None
+    weights: Path | None = field(default=None, metadata={"counts": False})
 
 
 Model: TypeAlias = Trained | Supplied | Predictions
@@ -72,8 +73,8 @@ class Experiment:
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise BadInput("seeds", f"got {list(self.seeds)}", "Give different whole numbers >= 0")
         asks = [name for name, model in self.models.items() if not isinstance(model, Predictions)]
-        if asks and self.data is None:
-            raise BadInput("data", "is missing", f"Models {', '.join(asks)} need data")
+        if asks:
+            self.needed_data()
         for name in (*self.models, *self.attacks):
             if not name or set(name) & set("<>=:") or name != name.strip():
                 raise BadInput(
@@ -81,6 +82,16 @@ class Experiment:
                     f"{name!r} cannot name a model or attack",
                     "Leave out <, >, =, : and outer spaces",
                 )
+
+    def needed_data(self) -> Data:
+        """The data set, where some model needs one.
+
+        Raises:
+            BadInput: none was declared.
+        """
+        if self.data is None:
+            raise BadInput("data", "is missing", "Models that are trained or asked need data")
+        return self.data
 
     def measured_under(self) -> Evasion | None:
         """The perturbation under which adversarial accuracy is measured."""

@@ -4,7 +4,7 @@ A stage is a pure function of its fields and of its parents' artifacts. Fields t
 the result (`name`, batch sizes) do not count in its key.
 """
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import ClassVar
 
 import numpy as np
@@ -17,7 +17,8 @@ from trilemma.attacks.membership import METHODS, Access, Membership
 from trilemma.core.box import Box
 from trilemma.core.dataset import Dataset
 from trilemma.core.generators import seeded
-from trilemma.data import Data, load, split
+from trilemma.data import Data, load
+from trilemma.data import split as take
 from trilemma.experiments import selftests
 from trilemma.experiments.artifact import Artifact
 from trilemma.experiments.graph import Bench, Stage
@@ -25,7 +26,9 @@ from trilemma.experiments.keys import digest
 from trilemma.experiments.specs import Supplied, Trained
 from trilemma.experiments.user_model import load_user_model
 from trilemma.oracles import Local, log_probabilities
-from trilemma.training.recipes import build, train
+from trilemma.training.checkpoints import Checkpoint
+from trilemma.training.recipes import build
+from trilemma.training.train import train
 
 UNCOUNTED = {"counts": False}
 PARTS = ("members", "nonmembers", "shadow", "auxiliary")
@@ -42,13 +45,13 @@ class Split(Stage):
 
     Args:
         data: the declared data set and split.
-        fingerprint: of the user's own files; empty for catalogued sets, whose checksum is known.
+        fingerprint: of the files that are read (`data.source_digest`).
     """
 
     REVISION: ClassVar[int] = 1
     data: Data
-    fingerprint: str = ""
-    seed: int = 0
+    fingerprint: str
+    seed: int
 
     def label(self) -> str:
         """For progress and failures."""
@@ -57,7 +60,7 @@ class Split(Stage):
     def run(self, bench: Bench) -> Artifact:
         """Arrays `<part>_x`, `<part>_y` of each part that has rows."""
         loaded = load(self.data)
-        parts = split(loaded, self.data, stream("split", self.seed) % 2**31)
+        parts = take(loaded, self.data, stream("split", self.seed))
         arrays = {}
         for part in PARTS:
             index = getattr(parts, part)
@@ -97,12 +100,13 @@ class Train(Stage):
             stream("train", self.seed),
             classes=int(parts.facts["classes"]),
             box=self.box,
-            checkpoint=bench.scratch,
+            checkpoint=Checkpoint(bench.scratch),
             progress=bench.progress,
         )
         state = {k: v.detach().cpu().numpy() for k, v in trained.model.state_dict().items()}
         parameters = sum(p.numel() for p in trained.model.parameters())
-        return Artifact(arrays=state, facts={"history": trained.history, "parameters": parameters})
+        history = [asdict(epoch) for epoch in trained.history]
+        return Artifact(arrays=state, facts={"history": history, "parameters": parameters})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +141,7 @@ class Own(Stage):
 Source = Train | Own
 
 
-def restore(source: Source, bench: Bench) -> nn.Module:
+def restore(source: Source, split: Split, bench: Bench) -> nn.Module:
     """The model of a finished stage, in eval mode, answering logits."""
     artifact = bench.load(source)
     if isinstance(source, Own):
@@ -145,7 +149,7 @@ def restore(source: Source, bench: Bench) -> nn.Module:
         return (
             AsLogits(model).eval() if artifact.facts["outputs"] == "probabilities" else model.eval()
         )
-    parts = bench.load(source.split)
+    parts = bench.load(split)
     shape = tuple(parts.arrays["members_x"].shape[1:])
     model = build(source.model.recipe, shape, int(parts.facts["classes"]), seeded(0))
     model.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in artifact.arrays.items()})
@@ -174,6 +178,7 @@ class Respond(Stage):
     """
 
     REVISION: ClassVar[int] = 1
+    split: Split
     source: Source
     perturbation: Evasion | None
     box: Box
@@ -187,8 +192,8 @@ class Respond(Stage):
 
     def run(self, bench: Bench) -> Artifact:
         """Arrays `member`, `label`, `log_probabilities` (see `responses`)."""
-        model = restore(self.source, bench)
-        parts = bench.load(self.source.split)
+        model = restore(self.source, self.split, bench)
+        parts = bench.load(self.split)
         x, y, member = candidates(parts)
         if self.perturbation is not None:
             rng = seeded(stream("attack", self.seed))
@@ -206,6 +211,7 @@ class Score(Stage):
     """Run a membership attack that is more than a look at the responses."""
 
     REVISION: ClassVar[int] = 1
+    split: Split
     source: Source
     attack: Membership
     box: Box
@@ -218,8 +224,8 @@ class Score(Stage):
 
     def run(self, bench: Bench) -> Artifact:
         """Arrays `member` and `score` (n,), larger for likelier members."""
-        model = restore(self.source, bench)
-        parts = bench.load(self.source.split)
+        model = restore(self.source, self.split, bench)
+        parts = bench.load(self.split)
         x, y, member = candidates(parts)
         method = METHODS[type(self.attack)]
         white = method.needs is Access.MODEL
@@ -262,6 +268,7 @@ class ProbeModel(Stage):
     """Does the model expect these inputs, and does it answer the same twice? Facts: two checks."""
 
     REVISION: ClassVar[int] = 1
+    split: Split
     source: Source
     box: Box
     name: str = field(default="model", metadata=UNCOUNTED)
@@ -272,8 +279,8 @@ class ProbeModel(Stage):
 
     def run(self, bench: Bench) -> Artifact:
         """A look at up to 512 members."""
-        model = restore(self.source, bench)
-        data = part(bench.load(self.source.split), "members")[:512]
+        model = restore(self.source, self.split, bench)
+        data = part(bench.load(self.split), "members")[:512]
         return Artifact(
             arrays={},
             facts={

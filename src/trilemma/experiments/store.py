@@ -53,9 +53,6 @@ class Store:
     def __init__(self, root: Path | None = None) -> None:
         self.root = (root or default_root()).expanduser().absolute()
 
-    def __repr__(self) -> str:
-        return f"Store({str(self.root)!r})"
-
     def has(self, key: str) -> bool:
         """Whether an entry is there; does not look at its checksums."""
         return (self._folder(key) / entries.MANIFEST).is_file()
@@ -159,11 +156,9 @@ class Store:
         return sum(path.stat().st_size for path in self.root.rglob("*") if path.is_file())
 
     def sweep(self, *, older_than: float = _DAY, checkpoints: bool = False) -> None:
-        """Delete what killed writers left in `incoming`.
+        """Delete what killed writers left, untouched for so many seconds.
 
-        Args:
-            older_than: seconds since it was last touched.
-            checkpoints: also damaged entries and checkpoints of stages that never finished.
+        With `checkpoints`, also damaged entries and checkpoints of stages that never finished.
         """
         for room in ("incoming", "damaged", "scratch") if checkpoints else ("incoming",):
             entries.sweep(self.root / room, older_than)

@@ -5,6 +5,7 @@ from typing import Any
 
 from trilemma.attacks.evasion import Evasion
 from trilemma.attacks.membership import AdversarialConfidence, Confidence, Membership
+from trilemma.data import source_digest
 from trilemma.experiments import methods
 from trilemma.experiments.document import Json
 from trilemma.experiments.evaluation import Evaluate
@@ -22,7 +23,7 @@ from trilemma.experiments.stages import (
     Split,
     Train,
 )
-from trilemma.experiments.user_model import user_model_fingerprint
+from trilemma.experiments.user_code import user_model_fingerprint
 
 
 def plan_trained(table: Mapping[str, Any]) -> tuple[list[Cell], Json]:
@@ -52,7 +53,8 @@ def cell(declared: Experiment, name: str, seed: int) -> Cell:
     model = declared.models[name]
     if isinstance(model, Predictions):
         return recorded_cell(name, read_recorded(model.predictions, name=name), model.predictions)
-    split = Split(data=declared.data, fingerprint=fingerprint(declared.data), seed=seed)
+    data = declared.needed_data()
+    split = Split(data=data, fingerprint=source_digest(data), seed=seed)
     source: Source
     if isinstance(model, Supplied):
         mark = user_model_fingerprint(model.factory, model.weights)
@@ -61,22 +63,24 @@ def cell(declared: Experiment, name: str, seed: int) -> Cell:
         source = Train(split=split, model=model, box=declared.box, seed=seed, name=name)
 
     def ask(change: Evasion | None) -> Respond:
-        return Respond(source=source, perturbation=change, box=declared.box, seed=seed, name=name)
+        return Respond(
+            split=split, source=source, perturbation=change, box=declared.box, seed=seed, name=name
+        )
 
     def evaluate(id_: str, attack: Membership) -> Evaluate:
         label = f"evaluate {name}, {id_}, seed {seed}"
         if isinstance(attack, Confidence | AdversarialConfidence):  # read off the responses
             return Evaluate(responses=ask(perturbation(attack)), seed=seed, name=label)
-        scores = Score(source=source, attack=attack, box=declared.box, seed=seed, name=name)
+        scores = Score(
+            split=split, source=source, attack=attack, box=declared.box, seed=seed, name=name
+        )
         return Evaluate(responses=ask(None), scores=scores, seed=seed, name=label)
 
     measured = declared.measured_under()
     return Cell(
         model=name,
         seed=seed,
-        attacks={
-            id_: evaluation(id_, config.perturbation) for id_, config in declared.attacks.items()
-        },
+        attacks={id_: evaluate(id_, attack) for id_, attack in declared.attacks.items()},
         benign=Evaluate(responses=ask(None), seed=seed, name=f"evaluate {name}, seed {seed}"),
         adversarial=Evaluate(
             responses=ask(measured), seed=seed, name=f"evaluate {name} under attack, seed {seed}"
@@ -86,7 +90,7 @@ def cell(declared: Experiment, name: str, seed: int) -> Cell:
         source=source,
         split=split,
         data_probe=ProbeData(split=split, seed=seed),
-        model_probe=ProbeModel(source=source, box=declared.box, name=name),
+        model_probe=ProbeModel(split=split, source=source, box=declared.box, name=name),
     )
 
 

@@ -1,7 +1,9 @@
 """What one score says about membership: every number of the audit, from two samples."""
 
 import math
+import operator
 from dataclasses import dataclass
+from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -85,7 +87,7 @@ def membership(
     nonmember_scores: ArrayLike,
     *,
     level: float = 0.95,
-    seed: int = 0,
+    seed: SupportsIndex = 0,
     delta: float = 0.0,
 ) -> MembershipMetrics:
     """Measure how well a score tells members from non-members.
@@ -151,10 +153,11 @@ def membership(
     )
 
 
-def _generators(seed: int) -> list[np.random.Generator]:
-    if not isinstance(seed, int | np.integer) or seed < 0:
-        raise BadInput("seed", f"is {seed!r}", "Give a whole number >= 0")
-    return np.random.default_rng(int(seed)).spawn(2)
+def _generators(seed: SupportsIndex) -> list[np.random.Generator]:
+    start = operator.index(seed)
+    if start < 0:
+        raise BadInput("seed", f"is {start}", "Give a whole number >= 0")
+    return np.random.default_rng(start).spawn(2)
 
 
 def _auc(curve: Roc, replicates: Replicates, level: float) -> Estimate:

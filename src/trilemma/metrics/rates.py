@@ -1,6 +1,8 @@
 """Shares of independent trials, with exact intervals."""
 
+import operator
 from dataclasses import dataclass
+from typing import SupportsIndex
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,7 +12,7 @@ from trilemma.core.errors import BadInput
 from trilemma.metrics.estimate import Estimate, check_level
 
 
-def rate(hits: int, trials: int, level: float = 0.95) -> Estimate:
+def rate(hits: SupportsIndex, trials: SupportsIndex, level: float = 0.95) -> Estimate:
     """Share of hits with the exact (Clopper-Pearson) interval.
 
     The ends are where the observed count, or one more extreme, has probability (1 - level) / 2:
@@ -29,7 +31,7 @@ def rate(hits: int, trials: int, level: float = 0.95) -> Estimate:
         The share in [0, 1] with its interval.
 
     Raises:
-        BadInput: counts that are not whole numbers or out of range; a level outside (0, 1).
+        BadInput: counts out of range; a level outside (0, 1).
 
     Example:
         >>> all_right = rate(10, 10)
@@ -41,11 +43,14 @@ def rate(hits: int, trials: int, level: float = 0.95) -> Estimate:
         the binomial", Biometrika 1934.
     """
     check_level(level)
-    _check_counts(hits, trials)
-    hits, misses = int(hits), int(trials) - int(hits)
-    value, tail = hits / int(trials), (1 - level) / 2
-    low = float(betaincinv(hits, misses + 1, tail)) if hits else 0.0
-    high = float(betainccinv(hits + 1, misses, tail)) if misses else 1.0
+    found, of = operator.index(hits), operator.index(trials)
+    if of < 1 or not 0 <= found <= of:
+        raise BadInput(
+            "rate", f"{found} hits in {of} trials", "Give 0 <= hits <= trials and trials >= 1"
+        )
+    value, misses, tail = found / of, of - found, (1 - level) / 2
+    low = float(betaincinv(found, misses + 1, tail)) if found else 0.0
+    high = float(betainccinv(found + 1, misses, tail)) if misses else 1.0
     return Estimate(value, min(low, value), max(high, value), level)
 
 
@@ -113,14 +118,4 @@ class Flagged:
             (tpr.low + 1 - fpr.high) / 2,
             (tpr.high + 1 - fpr.low) / 2,
             level,
-        )
-
-
-def _check_counts(hits: int, trials: int) -> None:
-    whole = all(isinstance(each, int | np.integer) for each in (hits, trials))
-    if not whole or trials < 1 or not 0 <= hits <= trials:
-        raise BadInput(
-            "rate",
-            f"{hits!r} hits in {trials!r} trials",
-            "Give whole numbers with 0 <= hits <= trials and trials >= 1",
         )

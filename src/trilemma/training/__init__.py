@@ -1,5 +1,6 @@
 """Training: one loop, one objective a method, recipes."""
 
+from trilemma.training.checkpoints import Checkpoint
 from trilemma.training.fit import Step, fit
 from trilemma.training.objectives import Adversarial, Batch, Natural, Objective, Scaled, Sum, Term
 from trilemma.training.recipes import MLP, FashionCNN, Recipe, SmallCNN, YaleCNN, build
@@ -12,6 +13,7 @@ __all__ = [
     "Adam",
     "Adversarial",
     "Batch",
+    "Checkpoint",
     "Constant",
     "Cosine",
     "Epoch",

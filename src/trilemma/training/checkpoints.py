@@ -7,6 +7,7 @@ whole or not at all. Its digest tells a damaged file, its identity another train
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,19 @@ from trilemma.core.errors import BadInput
 from trilemma.models.weights import read_with_facts, save_weights
 
 NAME = "checkpoint.safetensors"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Where a training saves itself, and continues from.
+
+    Args:
+        folder: made if absent.
+        every_seconds: least time between two saves, which happen between epochs.
+    """
+
+    folder: Path
+    every_seconds: float = 20.0
 
 
 def save_checkpoint(

@@ -29,7 +29,7 @@ class Step:
     rows: int
 
 
-def fit(
+def fit(  # noqa: PLR0913
     model: nn.Module,
     batches: Iterable[tuple[Tensor, Tensor]],
     objective: Term,
@@ -66,6 +66,7 @@ def fit(
             before that step.
 
     Example:
+        >>> import torch
         >>> from trilemma.core.generators import seeded
         >>> from trilemma.training.objectives import Natural
         >>> model = torch.nn.Linear(2, 2)
@@ -80,7 +81,7 @@ def fit(
             batch = Batch(x, y, rng, strength=strength, box=box)
             optimiser.zero_grad(set_to_none=True)
             loss = objective(model, batch)
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             norm = nn.utils.clip_grad_norm_(model.parameters(), clip_norm or math.inf)
             value = loss.item()
             if not math.isfinite(value + norm.item()):

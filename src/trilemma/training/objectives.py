@@ -6,11 +6,11 @@
 
 import dataclasses
 from abc import ABC, abstractmethod
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, TypeAlias, cast
 
 import torch
 from jaxtyping import Float
-from pydantic import Field
+from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor, nn
 from torch.nn import functional as F
@@ -20,7 +20,7 @@ from trilemma.core.box import UNIT, Box
 from trilemma.core.types import Labels, Logits, Rows
 
 Loss: TypeAlias = Float[Tensor, ""]
-CONFIG = {"extra": "forbid", "arbitrary_types_allowed": True}
+CONFIG = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ class Term(ABC):
 
     def __mul__(self, factor: float) -> "Scaled":
         """`factor` times the loss."""
-        return Scaled(factor=factor, term=self)
+        return Scaled(factor=factor, term=cast("Objective", self))
 
     __rmul__ = __mul__
 
@@ -163,5 +163,5 @@ class Sum(Term):
 Objective: TypeAlias = Natural | Adversarial | Scaled | Sum
 
 
-def _terms(term: Term) -> tuple[Term, ...]:
-    return term.terms if isinstance(term, Sum) else (term,)
+def _terms(term: Term) -> tuple[Objective, ...]:
+    return term.terms if isinstance(term, Sum) else (cast(Objective, term),)

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import Generator, Tensor, nn
@@ -17,7 +16,7 @@ from trilemma.core.errors import BadInput, TrainingCollapsed
 from trilemma.core.generators import draw_seed, seeded
 from trilemma.core.types import Classifier, Fit
 from trilemma.oracles import log_probabilities
-from trilemma.training.checkpoints import content, load_checkpoint, save_checkpoint
+from trilemma.training.checkpoints import Checkpoint, content, load_checkpoint, save_checkpoint
 from trilemma.training.fit import fit
 from trilemma.training.objectives import Term
 from trilemma.training.recipes import Recipe, build
@@ -61,8 +60,7 @@ def train(
     *,
     classes: int,
     box: Box = UNIT,
-    checkpoint: Path | None = None,
-    every_seconds: float = 20.0,
+    checkpoint: Checkpoint | None = None,
     progress: Progress | None = None,
 ) -> Trained:
     """Train a fresh model as `recipe` says.
@@ -78,8 +76,7 @@ def train(
         seed: of every random draw.
         classes: how many there are; labels lie below.
         box: the valid inputs.
-        checkpoint: folder to save to, and to continue from; None for neither.
-        every_seconds: least time between two checkpoints, which are written between epochs.
+        checkpoint: where to save to, and to continue from; None for neither.
         progress: called after each epoch with epochs done, epochs in all, and a note.
 
     Raises:
@@ -95,15 +92,15 @@ def train(
     identity = ""
     if checkpoint is not None:
         identity = _identity(recipe, objective, data, seed, box)
-        saved = load_checkpoint(checkpoint, identity, model, optimiser, rng)
+        saved = load_checkpoint(checkpoint.folder, identity, model, optimiser, rng)
         history = [Epoch(**each) for each in saved]
     last_save = time.monotonic()
     for epoch in range(len(history), recipe.epochs):
         history.append(_epoch(recipe, objective, data, box, model, optimiser, rng, epoch))
         _refuse_collapse(history, model, data.x[:SAMPLE], classes)
-        if checkpoint is not None and time.monotonic() - last_save >= every_seconds:
+        if checkpoint is not None and time.monotonic() - last_save >= checkpoint.every_seconds:
             rows = [dataclasses.asdict(each) for each in history]
-            save_checkpoint(checkpoint, identity, model, optimiser, rng, rows)
+            save_checkpoint(checkpoint.folder, identity, model, optimiser, rng, rows)
             last_save = time.monotonic()
         if progress is not None:
             progress(epoch + 1, recipe.epochs, f"loss {history[-1].loss:.4f}")

@@ -91,7 +91,7 @@ def pgd(
         finite number is NaN: it must not pass for a row that resisted.
 
     Raises:
-        BadInput: some input lies outside the box; `x` and `y` differ in length.
+        BadInput: some input lies outside the box.
 
     Example:
         >>> import torch
@@ -107,7 +107,7 @@ def pgd(
         Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018;
         Song et al., "Privacy risks of securing machine learning models", CCS 2019, eq. 9.
     """
-    _check(x, y, box)
+    _check(x, box)
     if config.ball.radius == 0 or len(x) == 0:
         return x.detach().clone()
     starts = [_start(x[:1].detach(), config, rng) for _ in range(config.restarts)]
@@ -119,9 +119,7 @@ def pgd(
     return torch.cat(parts)
 
 
-def _check(x: Rows, y: Labels, box: Box) -> None:
-    if len(x) != len(y):
-        raise BadInput("PGD", f"{len(x)} inputs but {len(y)} labels")
+def _check(x: Rows, box: Box) -> None:
     outside = (box.clip(x) - x).abs() > TOLERANCE
     if bool(outside.any()):
         rows = int(outside.flatten(1).any(1).sum())

@@ -54,7 +54,10 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
 def fashion_mnist(paths: tuple[Path, ...]) -> Decoded:
     """The four files: training images and labels, test images and labels."""
     arrays: list[NDArray[Any]] = [read_idx(path) for path in paths]
-    for images, labels, path in ((arrays[0], arrays[1], paths[0]), (arrays[2], arrays[3], paths[2])):
+    for images, labels, path in (
+        (arrays[0], arrays[1], paths[0]),
+        (arrays[2], arrays[3], paths[2]),
+    ):
         if len(images) != len(labels):
             raise BadInput(str(path), f"holds {len(images)} images for {len(labels)} labels")
     return Decoded(

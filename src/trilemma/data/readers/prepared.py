@@ -68,7 +68,7 @@ def jpeg_npz(path: Path) -> Decoded:
 def decode_jpegs(content: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[Any]:
     """(n, H, W, 3) pixels of n JPEG files that lie one after the other."""
     image = optional("PIL.Image", "pillow", "reading JPEG images")
-    view = memoryview(np.ascontiguousarray(content))
+    view = np.ascontiguousarray(content).data
     first = np.asarray(image.open(io.BytesIO(view[offsets[0] : offsets[1]])).convert("RGB"))
     out = np.empty((len(offsets) - 1, *first.shape), dtype=np.uint8)
     for row in range(len(out)):

@@ -71,7 +71,7 @@ def _choose(path: Path, found: list[str]) -> dict[str, str]:
     raise BadInput(
         str(path),
         f"lacks {missing_names}; found {', '.join(sorted(found))}",
-        NEEDED + did_you_mean(found, form),
+        NEEDED + did_you_mean(found, (*form, *SHORT)),
     )
 
 

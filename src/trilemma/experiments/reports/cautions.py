@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from trilemma.experiments.reports.document import Document
-from trilemma.experiments.reports.quantities import quantity
+from trilemma.experiments.reports.quantities import evaluable, quantity
 
 MEANINGS = {
     "blind": "Members and non-members differ without asking any model, so part of what looks like"
@@ -52,8 +52,10 @@ def _unresolved(document: Document) -> Iterator[str]:
     reasons: dict[str, str] = {}
     for model in document["models"].values():
         for metrics in model["membership"].values():
+            if not evaluable(metrics.get("auc")):
+                continue  # the attack is missing as a whole, which is said elsewhere
             for name, metric in metrics.items():
-                if name.startswith("tpr_at_fpr_") and "not_evaluable" in metric:
+                if name.startswith("tpr_at_fpr_") and not evaluable(metric):
                     reasons.setdefault(name, metric["not_evaluable"])
     for name, reason in sorted(reasons.items()):
         yield f"{quantity(name).label} is not evaluable: {_sentence(reason)}"

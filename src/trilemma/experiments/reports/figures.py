@@ -90,6 +90,12 @@ def titles(document: Document) -> Mapping[str, str]:
     return {name: str(model.get("title", name)) for name, model in document["models"].items()}
 
 
+def attacks(document: Document) -> list[str]:
+    """The attacks of all models, in order of appearance."""
+    found = (attack for model in document["models"].values() for attack in model["membership"])
+    return list(dict.fromkeys(found))
+
+
 def method_title(document: Document, attack: str) -> str:
     """The attack's name as its method states it."""
     return str(document["methods"].get(attack, {}).get("title", attack))
@@ -107,6 +113,7 @@ def axis(**extra: Any) -> Json:
     """An axis in the page's colours."""
     return {
         "gridcolor": "--plot-grid",
+        "ticks": "outside",
         "linecolor": "--plot-axis",
         "tickcolor": "--plot-axis",
         "zeroline": False,
@@ -114,6 +121,11 @@ def axis(**extra: Any) -> Json:
         "fixedrange": True,
         **extra,
     }
+
+
+def titled(text: str) -> Json:
+    """An axis title."""
+    return {"text": text, "font": {"size": 13}}
 
 
 def layout(**extra: Any) -> Json:

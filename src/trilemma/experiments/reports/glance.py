@@ -5,7 +5,14 @@ from typing import Any
 
 from trilemma.experiments.reports.document import Document
 from trilemma.experiments.reports.figures import (
-    Figure, Json, Key, Table, axis, colour, label, layout,
+    Figure,
+    Json,
+    Key,
+    Table,
+    axis,
+    colour,
+    label,
+    layout,
 )
 from trilemma.experiments.reports.quantities import (
     ACCURACIES,
@@ -46,14 +53,19 @@ def glance(document: Document) -> Figure:
         data=data,
         layout=layout(
             barmode="overlay",
-            xaxis=axis(range=[0, 124], ticksuffix=" %", tickvals=[0, 25, 50, 75, 100]),
+            xaxis=axis(
+                range=[0, 124],
+                tickvals=[0, 25, 50, 75, 100],
+                ticktext=["0 %", "25 %", "50 %", "75 %", "100 %"],
+            ),
             yaxis=axis(
                 range=[len(ROWS) * size - 0.4, -0.2],
                 showgrid=False,
                 showticklabels=False,
                 showline=False,
+                ticks="",
             ),
-            annotations=[_heading(group * size + 0.62, row) for group, row in enumerate(ROWS)],
+            annotations=[_heading(group * size + 0.58, row) for group, row in enumerate(ROWS)],
         ),
         tables=[_table(names, found)],
         legend=[
@@ -125,7 +137,6 @@ def _heading(place: float, row: Row) -> Json:
         "xanchor": "left",
         "y": place,
         "yanchor": "bottom",
-        "yshift": -12,
         "text": f"<b>{row[0]}</b>  {row[1]}",
         "showarrow": False,
         "font": {"color": "--ink", "size": 13},

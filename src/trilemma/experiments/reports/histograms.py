@@ -1,39 +1,39 @@
-"""How losses and confidences of members and non-members are distributed (Song et al. 2019, fig. 1)."""
+"""Losses and confidences of members and non-members (Song et al. 2019, fig. 1)."""
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 from trilemma.experiments.reports.document import Document
 from trilemma.experiments.reports.figures import (
     Figure,
     Json,
     Table,
+    attacks,
     axis,
     curves,
-    label,
     layout,
     method_title,
+    titled,
     titles,
 )
 
-SIDES = (
-    ("members", "Members", "--members", ""),
-    ("nonmembers", "Non-members", "--nonmembers", "/"),
-)
+SIDES = ("members", "nonmembers")
 
 
 def losses(document: Document) -> list[Figure]:
     """Cross-entropy in nats: one plot a model and attack."""
-    return _all(document, "loss", "Loss", "Cross-entropy loss (nats)")
+    return _all(document, "loss", "loss", "Cross-entropy loss (nats)")
 
 
 def confidences(document: Document) -> list[Figure]:
     """Confidence in the true label: one plot a model and attack."""
-    return _all(document, "histogram", "Confidence", "Confidence in the true label")
+    return _all(document, "histogram", "confidence", "Confidence in the true label")
 
 
 def _all(document: Document, part: str, what: str, unit: str) -> list[Figure]:
-    drawn = list(curves(document, part))
+    order = attacks(document)
+    drawn = sorted(curves(document, part), key=lambda each: (order.index(each[2]), each[0]))
     top = max((_top(curve[part]) for _, _, _, curve in drawn), default=1.0)
     least = min((_least(curve[part]) for _, _, _, curve in drawn), default=1.0)
     figures = []
@@ -42,16 +42,16 @@ def _all(document: Document, part: str, what: str, unit: str) -> list[Figure]:
         histogram = curve[part]
         figures.append(
             Figure(
-                id=f"{part}-{index}-{list(document['models'][model]['curves']).index(attack)}",
-                title=f"{name}: {what.lower()} by {method}",
+                id=f"{part}-{order.index(attack)}-{index}",
+                title=f"{name}: {what} · {method}",
                 words=_words(histogram, curve.get("seed"), what),
-                data=[_bars(histogram, side) for side in SIDES],
+                data=[_bars(histogram), _stairs(histogram)],
                 layout=layout(
                     barmode="overlay",
                     bargap=0,
                     xaxis=_bins(histogram["edges"], unit),
                     yaxis=axis(
-                        title={"text": "Share of rows"},
+                        title=titled("Share of rows"),
                         ticksuffix=" %",
                         range=[0, 105 * top],
                         nticks=6,
@@ -72,37 +72,49 @@ def shares(counts: Sequence[float]) -> list[float]:
 
 
 def _top(histogram: Json) -> float:
-    return max(max(shares(histogram[side[0]]), default=0.0) for side in SIDES) or 1.0
+    return max(max(shares(histogram[side]), default=0.0) for side in SIDES) or 1.0
 
 
 def _least(histogram: Json) -> float:
     """The smallest share that is not 0: where a logarithmic axis must begin."""
-    some = [share for side in SIDES for share in shares(histogram[side[0]]) if share > 0]
+    some = [share for side in SIDES for share in shares(histogram[side]) if share > 0]
     return min(some, default=1.0)
 
 
-def _bars(histogram: Json, side: tuple[str, str, str, str]) -> Json:
-    key, name, ink, pattern = side
-    counts = histogram[key]
-    part = shares(counts)
+def _bars(histogram: Json) -> Json:
+    """Members as filled bars."""
+    counts = histogram["members"]
     return {
         "type": "bar",
-        "name": name,
+        "name": "Members",
         "x": [index + 0.5 for index in range(len(counts))],
-        "y": [100 * share for share in part],
+        "y": [100 * share for share in shares(counts)],
         "width": 1,
-        "opacity": 0.72 if key == "members" else 0.8,
-        "marker": {
-            "color": ink,
-            "line": {"width": 0},
-            "pattern": {"shape": pattern, "size": 5, "solidity": 0.35, "fillmode": "overlay"},
-        },
-        "customdata": [
-            [bin_, f"{count:g}"]
-            for bin_, count in zip(_names(histogram["edges"]), counts, strict=False)
-        ],
+        "marker": {"color": "--members", "line": {"width": 0}},
+        **_hover(histogram, "members"),
+    }
+
+
+def _stairs(histogram: Json) -> Json:
+    """Non-members as the outline of their bars, so that neither side covers the other."""
+    part = [100 * share for share in shares(histogram["nonmembers"])]
+    return {
+        "type": "scatter",
+        "mode": "lines",
+        "name": "Non-members",
+        "x": list(range(len(part) + 1)),
+        "y": [*part, *part[-1:]],
+        "line": {"shape": "hv", "color": "--nonmembers", "width": 2.5},
+        **_hover(histogram, "nonmembers"),
+    }
+
+
+def _hover(histogram: Json, side: str) -> Json:
+    named = zip(_names(histogram["edges"]), histogram[side], strict=False)
+    return {
+        "customdata": [[bin_, f"{count:g}"] for bin_, count in named],
         "hovertemplate": "%{customdata[0]}: %{customdata[1]} rows, %{y:.2f} %"
-        f"<extra>{label(name)}</extra>",
+        "<extra>%{fullData.name}</extra>",
     }
 
 
@@ -111,7 +123,7 @@ def _bins(edges: Sequence[float | None], unit: str) -> Json:
     step = max(1, round((len(edges) - 1) / 5))
     shown = list(range(0, len(edges), step))
     return axis(
-        title={"text": unit},
+        title=titled(unit),
         range=[0, len(edges) - 1],
         tickvals=shown,
         ticktext=[_edge(edges[index]) for index in shown],
@@ -126,21 +138,19 @@ def _edge(edge: float | None) -> str:
 def _names(edges: Sequence[float | None]) -> list[str]:
     return [
         f"{_edge(low)} and more" if high is None else f"{_edge(low)} to {_edge(high)}"
-        for low, high in zip(edges, edges[1:], strict=False)
+        for low, high in pairwise(edges)
     ]
 
 
 def _words(histogram: Json, seed: int | None, what: str) -> str:
-    counts = {key: sum(histogram[key]) for key, *_ in SIDES}
+    counts = {key: sum(histogram[key]) for key in SIDES}
     words = f"{counts['members']:g} members and {counts['nonmembers']:g} non-members"
     words += f" of seed {seed}." if seed is not None else "."
-    middle = [_median_bin(histogram, key) for key, *_ in SIDES]
-    words += f" The median member lies at {middle[0]}, the median non-member at {middle[1]}."
-    if "zero_members" in histogram and "zero_nonmembers" in histogram:
-        words += (
-            f" {what} exactly 0: {100 * histogram['zero_members']:.2f} % of the members,"
-            f" {100 * histogram['zero_nonmembers']:.2f} % of the non-members."
-        )
+    middle = [_median_bin(histogram, key) for key in SIDES]
+    words += f" Medians in the bins {middle[0]} (members), {middle[1]} (non-members)."
+    if histogram.get("zero_members") or histogram.get("zero_nonmembers"):
+        zero = [100 * histogram.get(f"zero_{key}", 0.0) for key in SIDES]
+        words += f" {what.capitalize()} exactly 0: {zero[0]:.2f} % and {zero[1]:.2f} %."
     return words
 
 

@@ -57,35 +57,39 @@ def render_html(document: Document) -> str:
     scripts = [_asset("page.js"), _plotly()]
     figures = _figures(document)
     drawn = [figure for group in figures.values() for figure in group]
-    return _environment().get_template("report.html.j2").render(
-        doc=document,
-        titles=titles(document),
-        created=_date(document["created"]),
-        incomplete=incomplete(document) if document["status"] == "incomplete" else "",
-        figures=figures,
-        grid=tables.side_by_side(document),
-        seed_grids=list(tables.each_seed(document)),
-        accuracies=ACCURACIES.values(),
-        metrics=[quantity(name) for name in tables.metric_names(document)],
-        spec=_yaml(document["provenance"]["spec"]),
-        checks=CHECKS,
-        explained=EXPLAINED,
-        statuses=STATUS,
-        style=Markup(_asset("page.css")),  # noqa: S704 - our own file
-        dark=Markup(_asset("dark.css")),  # noqa: S704
-        script=Markup(scripts[0]),  # noqa: S704
-        plotly=Markup(scripts[1]),  # noqa: S704
-        policy=_policy(scripts),
-        specs=script_json([figure.spec() for figure in drawn]),
-        document_json=script_json(document),
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            doc=document,
+            titles=titles(document),
+            created=_date(document["created"]),
+            incomplete=incomplete(document) if document["status"] == "incomplete" else "",
+            figures=figures,
+            grid=tables.side_by_side(document),
+            seed_grids=list(tables.each_seed(document)),
+            accuracies=ACCURACIES.values(),
+            metrics=[quantity(name) for name in tables.metric_names(document)],
+            spec=_yaml(document["provenance"]["spec"]),
+            checks=CHECKS,
+            explained=EXPLAINED,
+            statuses=STATUS,
+            style=Markup(_asset("page.css")),  # noqa: S704 - our own file
+            dark=Markup(_asset("dark.css")),  # noqa: S704
+            script=Markup(scripts[0]),  # noqa: S704
+            plotly=Markup(scripts[1]),  # noqa: S704
+            policy=_policy(scripts),
+            specs=script_json([figure.spec() for figure in drawn]),
+            document_json=script_json(document),
+        )
     )
 
 
 def script_json(value: object) -> Markup:
-    """JSON that may stand inside `<script>`: no character of it can end the element.
+    r"""JSON that may stand inside `<script>`: no character of it can end the element.
 
     >>> print(script_json({"name": "</script>"}))
-    {"name":"\\u003c/script\\u003e"}
+    {"name":"\u003c/script\u003e"}
     """
     text = json.dumps(value, allow_nan=False, separators=(",", ":"))
     for character in "<>&":

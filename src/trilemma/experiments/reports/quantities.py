@@ -1,6 +1,6 @@
 """What each number is called, what it means, and how it is printed."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -180,8 +180,17 @@ def evaluable(metric: Metric | None) -> bool:
     return metric is not None and "not_evaluable" not in metric
 
 
-def strongest(membership: Mapping[str, Mapping[str, Metric]]) -> str | None:
-    """The attack with the highest accuracy at its best threshold; None if none has one."""
+def strongest(
+    membership: Mapping[str, Mapping[str, Metric]], among: Collection[str] | None = None
+) -> str | None:
+    """The attack with the highest accuracy at its best threshold; None if none has one.
+
+    Args:
+        membership: attack -> metric -> value.
+        among: attacks to choose from; None for all.
+    """
     name = "best_threshold_accuracy"
     able = [attack for attack, found in membership.items() if evaluable(found.get(name))]
+    if among is not None:
+        able = [attack for attack in able if attack in among]
     return max(able, key=lambda attack: float(membership[attack][name]["value"]), default=None)

@@ -17,10 +17,12 @@ from trilemma.experiments.reports.figures import (
     label,
     layout,
     method_title,
+    titled,
     titles,
 )
 
 TICKS = (1e-6, 1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0)
+MINOR = [digit * tick for tick in TICKS[:-1] for digit in (2, 3, 4, 5, 6, 7, 8, 9)]
 STEPS = (1e-5, 1e-4, 1e-3, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5)
 
 
@@ -46,7 +48,7 @@ def roc(document: Document) -> Figure | None:
         words=_words(document, len(drawn), fewest),
         data=traces,
         layout=layout(
-            xaxis=_log("False alarms: non-members taken for members (FPR)", fewest),
+            xaxis=_log("False alarms (FPR)", fewest),
             yaxis=_log("Members found (TPR)", lowest),
         ),
         tables=[_table(document, drawn, fewest)],
@@ -97,10 +99,11 @@ def _chance(floor: float) -> Json:
 def _log(title: str, floor: float) -> Json:
     return axis(
         type="log",
-        title={"text": title},
-        range=[math.log10(floor) - 0.02, 0.02],
+        title=titled(title),
+        range=[math.log10(floor) - 0.02, 0.03],
         tickvals=list(TICKS),
         ticktext=[f"{100 * tick:g} %" for tick in TICKS],
+        minor={"tickvals": MINOR, "showgrid": True, "gridcolor": "--plot-grid", "ticks": "outside"},
     )
 
 
@@ -108,10 +111,10 @@ def _words(document: Document, count: int, floor: float) -> str:
     seeds = document["provenance"]["seeds"]
     which = " The rows are those of one seed, named in the table." if len(seeds) > 1 else ""
     return (
-        f"{count} {'curve' if count == 1 else 'curves'}: the share of members found against the"
-        " share of non-members taken for members, both on logarithmic axes. Guessing is the dotted"
-        " diagonal; a curve above it on the left finds some members with hardly any false alarm."
-        f" The axis ends at {100 * floor:.2g} %, one false alarm.{which}"
+        f"{count} {'curve' if count == 1 else 'curves'} on logarithmic axes: the share of members"
+        " found (TPR) against the share of non-members taken for members (FPR). Guessing is the"
+        " dotted diagonal; a curve above it on the left finds some members with hardly any false"
+        f" alarm. The axis ends at {100 * floor:.2g} %: one non-member.{which}"
     )
 
 

@@ -98,9 +98,8 @@ def _min_items(value: object, asked: Any, schema: Schema, root: Schema) -> Itera
 
 def _bound(words: str, holds: Callable[[float, float], bool]) -> Callable[..., Iterator[Problem]]:
     def rule(value: object, asked: Any, schema: Schema, root: Schema) -> Iterator[Problem]:
-        if isinstance(value, int | float) and not isinstance(value, bool):
-            if not holds(value, asked):
-                yield (), f"is {_brief(value)}, not {words} {asked}"
+        if _is(value, "number") and not holds(value, asked):  # type: ignore[arg-type]
+            yield (), f"is {_brief(value)}, not {words} {asked}"
 
     return rule
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trilemma.experiments.reports.document import Document
-from trilemma.experiments.reports.figures import method_title, titles
+from trilemma.experiments.reports.figures import attacks, method_title, titles
 from trilemma.experiments.reports.quantities import (
     ACCURACIES,
     MEMBERSHIP,
@@ -76,7 +76,7 @@ def side_by_side(document: Document) -> Grid:
     models = list(document["models"].values())
     groups = [
         Group(
-            title="Accuracy",
+            title="The model itself",
             rows=[
                 _row(kind, [model["accuracy"].get(name, ABSENT) for model in models])
                 for name, kind in ACCURACIES.items()
@@ -100,7 +100,7 @@ def each_seed(document: Document) -> Iterator[Grid]:
     """For each model with several seeds: each metric, one column a seed."""
     seeds = document["provenance"]["seeds"]
     for name, model in document["models"].items():
-        parts = {"Accuracy": model["accuracy"]}
+        parts = {"The model itself": model["accuracy"]}
         parts |= {method_title(document, a): m for a, m in model["membership"].items()}
         groups = [
             Group(title=title, rows=list(_seeds(metrics, len(seeds))))
@@ -113,12 +113,6 @@ def each_seed(document: Document) -> Iterator[Grid]:
                 columns=[f"seed {seed}" for seed in seeds],
                 groups=kept,
             )
-
-
-def attacks(document: Document) -> list[str]:
-    """The attacks of all models, in order of appearance."""
-    found = (attack for model in document["models"].values() for attack in model["membership"])
-    return list(dict.fromkeys(found))
 
 
 def metric_names(document: Document) -> list[str]:
@@ -150,7 +144,7 @@ def _row(kind: Quantity, metrics: Sequence[Metric]) -> Row:
     return Row(
         label=kind.label,
         meaning=kind.meaning,
-        chance="" if kind.chance is None else kind.show(kind.chance).replace(".00 %", " %"),
+        chance="" if kind.chance is None else f"{kind.chance * kind.factor:g}{kind.unit}",
         chance_at=None if kind.chance is None else 100 * kind.chance,
         cells=[_cell(kind, metric) for metric in metrics],
     )

@@ -1,9 +1,10 @@
 """The verdict: what the numbers say, in plain words and without thresholds of our own."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from typing import Any
 
+from trilemma.experiments.reports.cautions import cautions
 from trilemma.experiments.reports.document import Document
 from trilemma.experiments.reports.quantities import (
     ACCURACIES,
@@ -14,7 +15,6 @@ from trilemma.experiments.reports.quantities import (
     shown,
     strongest,
 )
-from trilemma.experiments.reports.cautions import cautions
 
 BEST = MEMBERSHIP["best_threshold_accuracy"]
 PAIRS = 3  # more models than this are ranked in one sentence instead of pair by pair
@@ -23,9 +23,10 @@ PAIRS = 3  # more models than this are ranked in one sentence instead of pair by
 def verdict(document: Document) -> dict[str, Any]:
     """Headline, sentences and warnings for a document, whose own `verdict` is not looked at.
 
-    Two models are said to differ only where the intervals of their strongest attacks do not
-    overlap; an attack is said to beat guessing only where the interval of its AUC or of its
-    accuracy at a held-out threshold lies above that of guessing.
+    Models are compared by the strongest of the attacks that could be evaluated on all of them, and
+    are said to differ only where the intervals do not overlap. An attack is said to beat guessing
+    only where the interval of its accuracy at a held-out threshold, or of its AUC, lies above that
+    of guessing.
 
     Args:
         document: an audit document, with or without `verdict`.
@@ -33,17 +34,30 @@ def verdict(document: Document) -> dict[str, Any]:
     Returns:
         `{"headline": str, "sentences": [str], "warnings": [str]}`.
     """
-    found = _strongest_of(document)
-    headline = _headline(document, found)
-    sentences = [*_models(document, found), *_comparisons(found)]
+    leaks = _leaks(document)
+    headline = _headline(document, leaks)
+    sentences = [*_models(document), *_comparisons(leaks)]
     if document["status"] == "incomplete":
         sentences.insert(0, headline)
         headline = incomplete(document)
     return {
         "headline": headline,
         "sentences": sentences,
-        "warnings": list(cautions(document)),
+        "warnings": [*_unequal(document), *cautions(document)],
     }
+
+
+def incomplete(document: Document) -> str:
+    """The first line of an audit that lost something: what, and why."""
+    failures = document["failures"]
+    if not failures:
+        return "This audit is incomplete."
+    first, more = failures[0], len(failures) - 1
+    rest = f", and {more} more {'stage' if more == 1 else 'stages'}" if more else ""
+    return (
+        f"This audit is incomplete: {quoted(first['stage'])} was lost"
+        f" ({first_line(first['error'])}){rest}."
+    )
 
 
 def quoted(title: object) -> str:
@@ -57,140 +71,144 @@ def first_line(text: str, limit: int = 200) -> str:
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
 
 
-def _strongest_of(document: Document) -> dict[str, Metric]:
-    """Model title -> best-threshold accuracy of its strongest attack."""
+def _able(model: Mapping[str, Any]) -> set[str]:
+    return {
+        attack
+        for attack, metrics in model["membership"].items()
+        if evaluable(metrics.get("best_threshold_accuracy"))
+    }
+
+
+def _leaks(document: Document) -> dict[str, Metric]:
+    """Title -> accuracy of the strongest attack, among those that all leaking models have."""
+    named = {m.get("title", name): m for name, m in document["models"].items()}
+    named = {title: model for title, model in named.items() if _able(model)}
+    common = set.intersection(*map(_able, named.values())) if named else set()
     found = {}
-    for name, model in document["models"].items():
-        attack = strongest(model["membership"])
+    for title, model in named.items():
+        attack = strongest(model["membership"], among=common)
         if attack is not None:
-            found[model.get("title", name)] = model["membership"][attack]["best_threshold_accuracy"]
+            found[title] = model["membership"][attack]["best_threshold_accuracy"]
     return found
 
 
-def _headline(document: Document, found: Mapping[str, Metric]) -> str:
-    if not found:
-        return (
-            "This audit has no membership result: no attack could be evaluated on"
-            " any of its models."
+def _unequal(document: Document) -> Iterator[str]:
+    able = [_able(model) for model in document["models"].values()]
+    if any(each != able[0] for each in able):
+        yield (
+            "Not every attack could be evaluated on every model: models are compared only by"
+            " attacks that all of them have."
         )
-    if len(found) == 1:
-        ((title, metric),) = found.items()
+
+
+def _headline(document: Document, leaks: Mapping[str, Metric]) -> str:
+    if not leaks:
+        if any(map(_able, document["models"].values())):
+            return "These models have no attack in common by which they could be compared."
+        return "This audit has no membership result: no attack could be evaluated."
+    if len(leaks) == 1:
+        ((title, metric),) = leaks.items()
         return (
             f"An attacker who sees the answers of {quoted(title)} tells rows it was trained on from"
             f" others with {BEST.show(metric['value'])} accuracy; guessing gives 50 %."
         )
-    order = sorted(found, key=lambda title: float(found[title]["value"]))
-    least, most = order[0], order[-1]
-    low, high = (BEST.show(found[title]["value"]) for title in (least, most))
-    if _apart(found[least], found[most]):
+    order = sorted(leaks, key=lambda title: float(leaks[title]["value"]))
+    low, high = (BEST.show(leaks[title]["value"]) for title in (order[0], order[-1]))
+    if _apart(leaks[order[0]], leaks[order[-1]]):
         return (
-            f"{quoted(most)} gives away more about who was in its training data than"
-            f" {quoted(least)}: an attacker is right {high} of the time against {low};"
+            f"{quoted(order[-1])} gives away more about who was in its training data than"
+            f" {quoted(order[0])}: an attacker is right {high} of the time instead of {low};"
             " guessing gives 50 %."
         )
     return (
-        f"No clear difference in what these models give away about their training data: an attacker"
-        f" is right between {low} and {high} of the time, with overlapping intervals;"
+        "No clear difference in what these models give away about who was in their training data:"
+        f" an attacker is right {low} to {high} of the time, and the intervals overlap;"
         " guessing gives 50 %."
     )
 
 
-def incomplete(document: Document) -> str:
-    """The first line of an audit that lost something: what, and why."""
-    failures = document["failures"]
-    if not failures:
-        return "This audit is incomplete."
-    first = failures[0]
-    more = len(failures) - 1
-    return (
-        f"This audit is incomplete: {first['stage']!r} was lost"
-        f" ({first_line(first['error'])})"
-        + (f", and {more} more {'stage' if more == 1 else 'stages'}." if more else ".")
-    )
-
-
-def _models(document: Document, found: Mapping[str, Metric]) -> Iterator[str]:
+def _models(document: Document) -> Iterator[str]:
     for name, model in document["models"].items():
-        title = model.get("title", name)
-        yield from _usefulness(title, model["accuracy"])
-        if title in found:
-            yield _leak(document, title, model["membership"])
-        else:
-            yield f"What {quoted(title)} leaks could not be evaluated."
+        parts = [*_usefulness(model["accuracy"]), *_leak(document, model["membership"])]
+        yield f"{quoted(model.get('title', name))} {'. '.join(parts)}."
 
 
-def _usefulness(title: str, accuracy: Mapping[str, Metric]) -> Iterator[str]:
+def _usefulness(accuracy: Mapping[str, Metric]) -> Iterator[str]:
+    test, attacked = accuracy.get("test"), accuracy.get("adversarial_test")
     parts = []
-    if evaluable(accuracy.get("test")):
-        parts.append(f"{ACCURACIES['test'].show(accuracy['test']['value'])} of the test rows")
-    if evaluable(accuracy.get("adversarial_test")):
-        attacked = ACCURACIES["adversarial_test"].show(accuracy["adversarial_test"]["value"])
-        parts.append(f"{attacked} of them once they are adversarially perturbed")
+    if test is not None and evaluable(test):
+        parts.append(f"{ACCURACIES['test'].show(test['value'])} of the test rows")
+    if attacked is not None and evaluable(attacked):
+        shown_ = ACCURACIES["adversarial_test"].show(attacked["value"])
+        parts.append(
+            f"{shown_} of them under attack" if parts else f"{shown_} of the attacked rows"
+        )
     if parts:
-        yield f"{quoted(title)} labels {' and '.join(parts)} correctly."
+        yield f"labels correctly {', and '.join(parts)}"
 
 
-def _leak(document: Document, title: str, membership: Mapping[str, Mapping[str, Metric]]) -> str:
+def _leak(document: Document, membership: Mapping[str, Mapping[str, Metric]]) -> Iterator[str]:
     attack = strongest(membership)
-    metrics = membership[str(attack)]
+    if attack is None:
+        yield "What it leaks could not be evaluated"
+        return
+    metrics = membership[attack]
     method = document["methods"].get(attack, {}).get("title", attack)
-    metric = metrics["best_threshold_accuracy"]
-    return (
-        f"The strongest attack on {quoted(title)} is {quoted(method)}: at its best threshold it"
-        f" tells members from non-members with {in_words(metric, BEST)} accuracy, where guessing"
-        f" gives 50 %. {_evidence(metrics)}"
+    yield (
+        f"The strongest attack, {quoted(method)}, tells its members from non-members with"
+        f" an accuracy of {in_words(metrics['best_threshold_accuracy'], BEST)} at the best"
+        " threshold, where guessing gives 50 %"
     )
+    yield _evidence(metrics)
 
 
 def _evidence(metrics: Mapping[str, Metric]) -> str:
-    """Whether the attack beats guessing, by numbers that do not choose their threshold."""
-    kinds = {name: MEMBERSHIP[name] for name in ("held_out_threshold_accuracy", "auc")}
-    able = {name: metrics[name] for name in kinds if evaluable(metrics.get(name))}
+    """Whether the attack beats guessing, by numbers that do not choose their own threshold."""
+    said = {
+        "held_out_threshold_accuracy": "with a threshold chosen on other rows its accuracy is {}",
+        "auc": "its AUC is {}, where guessing gives 0.5",
+    }
+    able = {
+        name: (metrics[name], words.format(in_words(metrics[name], MEMBERSHIP[name])))
+        for name, words in said.items()
+        if evaluable(metrics.get(name))
+    }
+    for metric, words in able.values():
+        if metric["low"] > 0.5:
+            return f"That is more than luck: {words}"
     if not able:
-        return "Whether that is more than luck cannot be evaluated on these rows."
-    said = " and ".join(
-        {
-            "held_out_threshold_accuracy": "with a threshold chosen on other rows it reaches ",
-            "auc": "its AUC is ",
-        }[name]
-        + in_words(metric, kinds[name])
-        for name, metric in able.items()
-    )
-    if any(metric["low"] > 0.5 for metric in able.values()):
-        return f"This is more than luck: {said}."
-    return (
-        f"It is not shown to beat guessing ({said}); this does not show either that nothing"
-        " leaks."
-    )
+        return "Whether that is more than luck cannot be told from these rows"
+    both = " and ".join(words for _, words in able.values())
+    return f"That is not shown to beat guessing ({both}), nor does it show that nothing leaks"
 
 
-def _comparisons(found: Mapping[str, Metric]) -> Iterator[str]:
-    if 2 <= len(found) <= PAIRS:
-        for one, other in combinations(found, 2):
-            yield _pair(one, other, found)
-    elif len(found) > PAIRS:
-        yield _ranking(found)
+def _comparisons(leaks: Mapping[str, Metric]) -> Iterator[str]:
+    if 2 <= len(leaks) <= PAIRS:
+        for one, other in combinations(leaks, 2):
+            yield _pair(one, other, leaks)
+    elif len(leaks) > PAIRS:
+        yield _ranking(leaks)
 
 
-def _pair(one: str, other: str, found: Mapping[str, Metric]) -> str:
-    less, more = sorted((one, other), key=lambda title: float(found[title]["value"]))
-    ranges = [shown(found[title], BEST).interval for title in (more, less)]
-    if _apart(found[less], found[more]):
+def _pair(one: str, other: str, leaks: Mapping[str, Metric]) -> str:
+    less, more = sorted((one, other), key=lambda title: float(leaks[title]["value"]))
+    ranges = " and ".join(f"{shown(leaks[title], BEST).interval} %" for title in (more, less))
+    if _apart(leaks[less], leaks[more]):
         return (
             f"{quoted(more)} leaks more than {quoted(less)}: the intervals of their strongest"
-            f" attacks ({ranges[0]} and {ranges[1]} %) do not overlap."
+            f" attacks, {ranges}, do not overlap."
         )
     return (
         f"No clear difference between {quoted(more)} and {quoted(less)}: the intervals of their"
-        f" strongest attacks ({ranges[0]} and {ranges[1]} %) overlap."
+        f" strongest attacks, {ranges}, overlap."
     )
 
 
-def _ranking(found: Mapping[str, Metric]) -> str:
-    order: Sequence[str] = sorted(found, key=lambda title: float(found[title]["value"]))
-    listed = ", ".join(f"{quoted(title)} {BEST.show(found[title]['value'])}" for title in order)
+def _ranking(leaks: Mapping[str, Metric]) -> str:
+    order = sorted(leaks, key=lambda title: float(leaks[title]["value"]))
+    listed = ", ".join(f"{quoted(title)} {BEST.show(leaks[title]['value'])}" for title in order)
     pairs = list(combinations(order, 2))
-    clear = sum(_apart(found[less], found[more]) for less, more in pairs)
+    clear = sum(_apart(leaks[less], leaks[more]) for less, more in pairs)
     return (
         f"From the least to the most, by the strongest attack on each: {listed}. Of the"
         f" {len(pairs)} pairs, {clear} have intervals that do not overlap."

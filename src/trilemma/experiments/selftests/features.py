@@ -34,12 +34,12 @@ def features(x: Array, labels: Array, seed: int) -> Floats:
 
 def _shrunk(images: Floats) -> Floats:
     """Block means, at most SIDE x SIDE a channel, as rows."""
-    n, channels, height, width = images.shape
+    height, width = images.shape[2:]
     rows = np.arange(0, height, -(-height // SIDE))
     columns = np.arange(0, width, -(-width // SIDE))
     sums = np.add.reduceat(np.add.reduceat(images, rows, axis=2), columns, axis=3)
     areas = np.outer(np.diff(rows, append=height), np.diff(columns, append=width))
-    return (sums / areas).astype(np.float32).reshape(n, -1)
+    return np.asarray(sums / areas, dtype=np.float32).reshape(len(images), -1)
 
 
 def _traces(x: Array, flat: Floats) -> Floats:

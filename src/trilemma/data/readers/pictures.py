@@ -1,0 +1,36 @@
+"""Image files -> pixels, through Pillow."""
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trilemma.core.errors import BadInput
+from trilemma.data.extras import optional
+
+
+def opened(content: bytes | Path, *, mode: str, name: str) -> Any:
+    """A Pillow image in the given mode (`L` grey, `RGB` colour).
+
+    Raises:
+        BadInput: no image that Pillow reads, or cut short; names the file.
+        MissingExtra: Pillow is not installed.
+    """
+    image = optional("PIL.Image", "pillow", "reading images")
+    try:
+        with image.open(content if isinstance(content, Path) else io.BytesIO(content)) as found:
+            return found.convert(mode)
+    except (OSError, SyntaxError, ValueError) as error:
+        raise BadInput(
+            name, f"is not an image that can be read ({error})", "Fetch it again"
+        ) from None
+
+
+def resized(
+    image: Any, size: tuple[int, int], *, box: tuple[float, float, float, float] | None = None
+) -> NDArray[np.uint8]:
+    """Pixels of the image, or of a box (left, upper, right, lower) of it, at (width, height)."""
+    lanczos = optional("PIL.Image", "pillow", "resizing images").Resampling.LANCZOS
+    return np.asarray(image.resize(size, lanczos, box=box), dtype=np.uint8)

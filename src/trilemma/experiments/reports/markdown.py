@@ -1,0 +1,117 @@
+"""The audit as a compact summary in GitHub-flavoured Markdown, for a pull request or a job's page."""
+
+import re
+from collections.abc import Iterator, Mapping
+
+from trilemma.experiments.reports.document import Document
+from trilemma.experiments.reports.figures import attacks, method_title, titles
+from trilemma.experiments.reports.quantities import (
+    ACCURACIES,
+    Metric,
+    Quantity,
+    Shown,
+    quantity,
+    shown,
+)
+from trilemma.experiments.reports.verdict import incomplete
+
+METRICS = (
+    *("best_threshold_accuracy", "held_out_threshold_accuracy", "advantage", "auc"),
+    *("tpr_at_fpr_0.1", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001"),
+)
+ABSENT: Metric = {"not_evaluable": "not part of this audit"}
+SIGNS = re.compile(r"([\\`*_{}\[\]()#+!|~$-])")
+
+
+def render_markdown(document: Document) -> str:
+    """Verdict, one table and the warnings.
+
+    Names and texts from the document are escaped: none can start markup, a link, a mention or a
+    further table cell.
+
+    Args:
+        document: a valid audit document (see `validate`).
+    """
+    return "\n".join([*_head(document), "", *_table(document), "", *_foot(document)]) + "\n"
+
+
+def escaped(text: object) -> str:
+    r"""Text that Markdown prints as it is, on one line.
+
+    >>> escaped("a|b <i>")
+    'a\\|b &lt;i&gt;'
+    """
+    line = " ".join(str(text).split())
+    line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = SIGNS.sub(r"\\\1", line)
+    return line.replace("@", "&#64;").replace("://", "&#58;//").replace("www.", "www&#46;")
+
+
+def _head(document: Document) -> Iterator[str]:
+    yield f"## Audit of {escaped(document['name'])}"
+    yield ""
+    headline = document["verdict"]["headline"]
+    if document["status"] == "incomplete":
+        lost = incomplete(document)
+        yield f"**{escaped(lost)}**"
+        yield ""
+        if headline != lost:
+            yield f"**{escaped(headline)}**"
+            yield ""
+    else:
+        yield f"**{escaped(headline)}**"
+        yield ""
+    yield from (f"- {escaped(sentence)}" for sentence in document["verdict"]["sentences"])
+
+
+def _table(document: Document) -> Iterator[str]:
+    if not document["models"]:
+        return
+    yield f"| | {' | '.join(map(escaped, titles(document).values()))} |"
+    yield "| --- |" + " ---: |" * len(document["models"])
+    models = list(document["models"].values())
+    for name, kind in ACCURACIES.items():
+        yield _row(kind, kind.label, [model["accuracy"].get(name, ABSENT) for model in models])
+    for attack in attacks(document):
+        yield f"| **{escaped(method_title(document, attack))}** |" + " |" * len(models)
+        for name in METRICS:
+            kind = quantity(name)
+            found = [model["membership"].get(attack, {}).get(name, ABSENT) for model in models]
+            yield _row(kind, kind.label, found)
+
+
+def _row(kind: Quantity, name: str, metrics: list[Metric]) -> str:
+    return f"| {name} | {' | '.join(_cell(shown(metric, kind)) for metric in metrics)} |"
+
+
+def _cell(print_: Shown) -> str:
+    if print_.reason:
+        return f"n/a: {escaped(print_.reason)}"
+    return f"**{print_.value}** ({print_.interval})"
+
+
+def _foot(document: Document) -> Iterator[str]:
+    warnings = [*document["verdict"]["warnings"], *_failures(document)]
+    if warnings:
+        yield "**Before you rely on these numbers**"
+        yield ""
+        yield from (f"- {escaped(warning)}" for warning in warnings)
+        yield ""
+    made = document["provenance"]
+    rows = "; ".join(_rows(name, model) for name, model in document["models"].items())
+    seeds = ", ".join(map(str, made["seeds"])) or "none (recorded predictions)"
+    yield (
+        f"<sub>In brackets: intervals. Rows: {rows or 'none'}. Seeds: {seeds}."
+        f" Data: {escaped(made['data']['name'])}. trilemma {escaped(made['trilemma'])},"
+        f" {escaped(document['created'])}.</sub>"
+    )
+
+
+def _rows(name: str, model: Mapping[str, Mapping[str, object]]) -> str:
+    counts = model["rows"]
+    return f"{escaped(name)} {counts['members']} members, {counts['nonmembers']} non\\-members"
+
+
+def _failures(document: Document) -> Iterator[str]:
+    for failure in document["failures"]:
+        yield f"Failed: {failure['stage']}: {failure['error']}"
