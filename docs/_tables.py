@@ -1,8 +1,11 @@
 """Tables that are made from the code when the site is built: `{generated} name`."""
 
+import dataclasses
 import inspect
+import types
 from collections.abc import Callable, Iterable, Mapping
-from typing import get_args
+from functools import partial
+from typing import Any, Union, get_args, get_origin
 
 from docutils import nodes
 from sphinx.application import Sphinx
@@ -10,39 +13,54 @@ from sphinx.util.docutils import SphinxDirective
 
 from trilemma.attacks.evasion import Evasion
 from trilemma.attacks.membership import Membership
+from trilemma.core.balls import Ball
+from trilemma.data import Files, Scaling
 from trilemma.data.known import CATALOGUE
+from trilemma.data.presets import PRESETS, Sizes
+from trilemma.experiments.methods import text
 from trilemma.training.objectives import Objective
+from trilemma.training.recipes import Recipe
+
+BAR = "\\|"  # inside a cell
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     """A Markdown table."""
     lines = [list(head), *map(list, rows)]
     lines.insert(1, ["---"] * len(lines[0]))
-    return "\n".join(f"| {' | '.join(cell.replace('|', '/') for cell in line)} |" for line in lines)
+    return "\n".join(f"| {' | '.join(cell.replace('|', BAR) for cell in line)} |" for line in lines)
 
 
-def _members(union: object) -> list[type]:
-    return [kind for kind in get_args(union) or [union] if isinstance(kind, type)]
+def members(union: Any) -> tuple[type, ...]:
+    """The kinds of a family, which is a union or, while there is one, a class."""
+    return get_args(union) if get_origin(union) in (Union, types.UnionType) else (union,)
 
 
-def _paragraphs(kind: type) -> list[str]:
-    text = inspect.cleandoc(kind.__doc__ or "")
-    return [" ".join(part.split()) for part in text.split("\n\n")]
+def _summary(kind: type) -> str:
+    first = inspect.cleandoc(kind.__doc__ or "").split("\n\n")[0]
+    return " ".join(first.split()).rstrip(".")
 
 
-def methods() -> str:
-    """Each member of each union: what an experiment may name."""
-    families = {
-        "membership attack": Membership,
-        "evasion attack": Evasion,
-        "training objective": Objective,
-    }
+def _setting(field: Any) -> str:
+    default = field.default
+    if default is dataclasses.MISSING and field.default_factory is not dataclasses.MISSING:
+        default = field.default_factory()
+    return (
+        f"`{field.name}`" if default is dataclasses.MISSING else f"`{field.name}` = {text(default)}"
+    )
+
+
+def kinds(union: Any) -> str:
+    """Each member of a family with its settings and their defaults."""
     return _table(
-        ("family", "`kind`", "what it is"),
+        ("`kind`", "what it is", "settings"),
         (
-            (family, f"`{kind.__name__}`", _paragraphs(kind)[0])
-            for family, union in families.items()
-            for kind in _members(union)
+            (
+                f"`{kind.__name__}`",
+                _summary(kind),
+                ", ".join(_setting(each) for each in dataclasses.fields(kind)) or "none",
+            )
+            for kind in members(union)
         ),
     )
 
@@ -50,10 +68,9 @@ def methods() -> str:
 def data() -> str:
     """Each data set of the catalogue."""
     return _table(
-        ("name", "`kind`", "what it is", "classes", "row", "training + test rows", "licence"),
+        ("`kind`", "what it is", "classes", "row", "training + test rows", "licence"),
         (
             (
-                f"`{entry.name}`",
                 f"`{entry.kind}`",
                 f"[{entry.title}]({entry.source})" if entry.source else entry.title,
                 str(entry.classes),
@@ -61,16 +78,43 @@ def data() -> str:
                 " + ".join(f"{rows:,}" for rows in entry.rows if rows),
                 entry.licence,
             )
-            for entry in _entries()
+            for entry in CATALOGUE.values()
         ),
     )
 
 
-def _entries() -> list:
-    return list(CATALOGUE.values()) if isinstance(CATALOGUE, Mapping) else list(CATALOGUE)
+def presets() -> str:
+    """The published splits."""
+    return _table(
+        ("`kind`, `preset`", "source", "members", "non-members", "shadow", "auxiliary"),
+        (
+            (f"`{kind}`, `{name}`", preset.source, *_sizes(preset.sizes, preset.per_class))
+            for kind, named in PRESETS.items()
+            for name, preset in named.items()
+        ),
+    )
 
 
-TABLES: Mapping[str, Callable[[], str]] = {"methods": methods, "data": data}
+def _sizes(sizes: Sizes, per_class: int | None) -> tuple[str, ...]:
+    first = f"{per_class} a class" if per_class else _count(sizes.members)
+    return first, *map(_count, (sizes.nonmembers, sizes.shadow, sizes.auxiliary))
+
+
+def _count(rows: int | None) -> str:
+    return "the rest" if rows is None else f"{rows:,}"
+
+
+TABLES: Mapping[str, Callable[[], str]] = {
+    "membership": partial(kinds, Membership),
+    "evasion": partial(kinds, Evasion),
+    "objectives": partial(kinds, Objective),
+    "recipes": partial(kinds, Recipe),
+    "balls": partial(kinds, Ball),
+    "scalings": partial(kinds, Scaling),
+    "files": partial(kinds, Files),
+    "data": data,
+    "presets": presets,
+}
 
 
 class Generated(SphinxDirective):

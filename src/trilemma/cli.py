@@ -197,9 +197,15 @@ def data_get(
     """Download a data set from its own published address, with its checksum."""
 
     def run() -> int:
-        from trilemma.data.download import get
+        from trilemma.data.catalogue import absent, known, locate
+        from trilemma.data.download import fetch
 
-        typer.echo(str(get(name)))
+        entry = known(name)
+        found = locate(entry)
+        if found is None and not entry.remotes:
+            raise absent(entry)
+        paths = fetch(entry) if found is None else found.paths
+        typer.echo("\n".join(map(str, paths)) or f"{name} ships with {entry.ships_with}")
         return 0
 
     _finish(run, debug=False)

@@ -59,7 +59,8 @@ def test_recorded_models_are_named_by_their_files_or_by_name():
 
 def test_a_models_table_needs_both_kinds_of_rows():
     def table(**changes):
-        given = dict(members=Path("m.npz"), nonmembers=Path("n.npz"), eps="8/255", names=[], seed=3)
+        given = {"members": Path("m.npz"), "nonmembers": Path("n.npz"), "eps": "8/255"}
+        given |= {"names": [], "seed": 3}
         return from_model("pkg.mod:factory", Path("w.safetensors"), **given | changes)
 
     built = table()

@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 from pydantic.dataclasses import dataclass as validated
 
@@ -40,13 +40,15 @@ class Outer:
 inners = st.builds(Inner, rate=st.floats(allow_nan=False), steps=st.integers(-(2**70), 2**70))
 outers = st.builds(
     Outer,
-    name=st.text(),
+    name=st.text(max_size=5),
     inner=inners,
-    many=st.lists(inners, max_size=3).map(tuple),
+    many=st.lists(inners, max_size=2).map(tuple),
     flag=st.booleans(),
-    table=st.dictionaries(st.text(max_size=3) | st.just("kind"), st.integers(), max_size=3),
+    table=st.dictionaries(st.sampled_from(["a", "b", "kind"]), st.integers()),
     device=st.sampled_from(["cpu", "cuda"]),
 )
+
+quick = settings(max_examples=25, phases=(Phase.explicit, Phase.generate), deadline=None)
 
 
 def without_fields(value: object) -> str:
@@ -70,6 +72,7 @@ def broken(wrong: Callable[[object], str]) -> Any:
 
 @pytest.mark.parametrize("digest_of", [digest, broken(without_fields)])
 def test_equal_keys_mean_equal_descriptions(digest_of: Callable[[object], str]) -> None:
+    @quick
     @given(outers, outers)
     def law(one: Outer, other: Outer) -> None:
         distinct(one, other, digest_of)
@@ -79,6 +82,7 @@ def test_equal_keys_mean_equal_descriptions(digest_of: Callable[[object], str]) 
 
 @pytest.mark.parametrize("digest_of", [digest, broken(with_everything)])
 def test_equal_descriptions_have_equal_keys(digest_of: Callable[[object], str]) -> None:
+    @quick
     @given(outers)
     def law(one: Outer) -> None:
         turned = dict(reversed(one.table.items()))
@@ -87,9 +91,9 @@ def test_equal_descriptions_have_equal_keys(digest_of: Callable[[object], str]) 
     law()
 
 
-@given(outers, st.data())
-def test_each_counted_field_changes_the_key(one: Outer, data: st.DataObject) -> None:
-    other = data.draw(outers)
+@quick
+@given(outers, outers)
+def test_each_counted_field_changes_the_key(one: Outer, other: Outer) -> None:
     for each in dataclasses.fields(one):
         changed = dataclasses.replace(one, **{each.name: getattr(other, each.name)})
         counts = each.name != "device" and getattr(one, each.name) != getattr(other, each.name)

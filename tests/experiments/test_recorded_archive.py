@@ -1,5 +1,8 @@
 """Recorded predictions as .npz: what is legitimate is read with its values unchanged."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -143,6 +146,7 @@ def test_layout_of_outputs_does_not_matter(save, change):
     arrays = form()
     recorded = read_recorded(save(**arrays | {"output_train": change(arrays["output_train"])}))
     np.testing.assert_array_equal(recorded.benign.members, arrays["output_train"])
+    assert answers(recorded, "benign")["probabilities"].flags.c_contiguous
 
 
 LABEL_FORMS = [
@@ -189,6 +193,10 @@ def test_the_two_classes_of_booleans_and_hard_answers_are_distributions_too(save
     arrays["train_label"] = arrays["train_label"].astype(bool)
     recorded = read_recorded(save(**arrays))
     assert correct(recorded, "benign")[0].all()
+    arrays["output_test"] = np.eye(2, dtype=bool)[arrays["test_label"]]
+    members, nonmembers = scores(read_recorded(save(**arrays)), "benign")
+    assert members.dtype == np.float64
+    assert members.min() == nonmembers.min() == 1
 
 
 def test_sides_of_different_precision_meet_in_the_finer_one(save):
@@ -261,6 +269,17 @@ def test_neither_the_name_nor_the_suffix_of_the_file_matters(save):
     assert read_recorded(str(save("y.npz", **arrays))).name == "y"
     with pytest.raises(BadInput, match="Give the model a name"):
         read_recorded(save("z.npz", **arrays), name=" ")
+
+
+def test_reading_and_the_null_run_need_no_torch(save):
+    code = (
+        "import sys; from trilemma.experiments.recorded import read_recorded, scores;"
+        "from trilemma.experiments.selftests import null_run;"
+        f"null_run(scores(read_recorded({str(save(**form(m=40)))!r}), 'benign')[1], 0);"
+        "print(sorted({'torch', 'sklearn', 'jaxtyping', 'pandas'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
 
 
 @pytest.mark.xfail(strict=True, reason="negative control: sides must not be exchanged")

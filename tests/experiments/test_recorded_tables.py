@@ -133,6 +133,11 @@ def test_csv_dialects(tmp_path, delimiter, encoding, newline):
     assert recorded.notes == ("Ignored in the file: größe.",)
 
 
+def test_a_decimal_comma_between_semicolons(tmp_path):
+    (tmp_path / "t.csv").write_text("member;confidence\ntrue;0,125\nfalse;1\n")
+    assert scores(read_recorded(tmp_path / "t.csv"), "benign")[0] == [0.125]
+
+
 def test_a_column_of_whole_numbers_at_the_start_is_still_one_of_probabilities(tmp_path):
     rows = ["member,confidence", *["true,1"] * 200_000, "false,0.5"]  # longer than a block
     (tmp_path / "t.csv").write_text("\n".join(rows))
@@ -201,7 +206,7 @@ def test_a_good_table_is_refused(tmp_path, write):
 
 def test_text_in_the_place_of_numbers(tmp_path):
     (tmp_path / "t.csv").write_text("member,confidence\ntrue,0.5\nfalse,high\n")
-    with pytest.raises(BadInput, match="cannot be read as a table .*'high'"):
+    with pytest.raises(BadInput, match=r"cannot be read as a table .*'high'"):
         read_recorded(tmp_path / "t.csv")
     save_parquet(tmp_path / "t.parquet", {"member": MEMBER, "confidence": list("abcde")})
     with pytest.raises(BadInput, match="column confidence: has type string"):

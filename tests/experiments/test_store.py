@@ -28,11 +28,6 @@ SMALL = Artifact({"x": np.arange(6.0).reshape(2, 3)}, {"classes": 3})
 TABLE = Artifact({"member": np.array([True, False]), "name": np.array(["a", "bé"])})
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "store")
-
-
 def same(one: Artifact, other: Artifact) -> bool:
     return (
         one.facts == other.facts
@@ -210,15 +205,19 @@ def spoil(path: Path, how: str) -> None:
         path.mkdir()
 
 
-@pytest.mark.parametrize("how", ["missing", "truncated", "empty", "longer", "flipped", "a folder"])
-@pytest.mark.parametrize(
-    ("artifact", "name"), [(each, name) for each in (SMALL, TABLE) for name in files_of(each)]
-)
+DAMAGES = [
+    (artifact, name, how)
+    for artifact in (SMALL, TABLE)
+    for name in files_of(artifact)
+    for how in ("missing", "truncated", "empty", "longer", "flipped", "a folder")
+    if (name, how) != ("manifest.json", "longer")  # a blank after JSON means nothing
+]
+
+
+@pytest.mark.parametrize(("artifact", "name", "how"), DAMAGES)
 def test_damage_is_found_and_set_aside(
     store: Store, artifact: Artifact, name: str, how: str
 ) -> None:
-    if (name, how) == ("manifest.json", "longer"):
-        pytest.skip("a blank after the manifest's JSON changes nothing")
     store.write(KEY, artifact)
     store.write(OTHER, artifact)
     spoil(store.root / KEY[:2] / KEY / name, how)
@@ -232,29 +231,22 @@ def test_damage_is_found_and_set_aside(
     assert same(store.read(KEY), artifact)
 
 
-@pytest.mark.parametrize("position", range(0, 100, 7))
-def test_any_flipped_bit_of_the_manifest_that_means_something_is_found(
-    store: Store, position: int
-) -> None:
-    store.write(KEY, SMALL, {"label": "x"})
-    path = store.root / KEY[:2] / KEY / "manifest.json"
-    content = bytearray(path.read_bytes())
-    content[position * len(content) // 100] ^= 2
-    path.write_bytes(content)
-    try:
+def test_a_flipped_bit_of_the_manifest_is_found_or_means_nothing(store: Store) -> None:
+    found = 0
+    for position in range(0, 100, 7):
+        store.write(KEY, SMALL, {"label": "x"})
+        path = store.root / KEY[:2] / KEY / "manifest.json"
+        content = bytearray(path.read_bytes())
         meant = json.loads(content)
-    except ValueError:
-        meant = None
-    store.write(OTHER, SMALL, {"label": "x"})
-    if meant is not None and entries_equal(meant, store, path):
-        pytest.skip("blanks between the values mean nothing")
-    with pytest.raises(DamagedEntry):
-        store.sound(KEY)
-
-
-def entries_equal(meant: dict[str, Any], store: Store, path: Path) -> bool:
-    claimed = meant.pop("checksum", None)
-    return bool(claimed == entries.checksum(entries.canonical(meant)))
+        content[position * len(content) // 100] ^= 2
+        path.write_bytes(content)
+        try:
+            if store.sound(KEY):
+                assert json.loads(content) == meant
+                store.remove(KEY)
+        except DamagedEntry:
+            found += 1
+    assert found > 7
 
 
 def test_damage_upon_damage_is_numbered(store: Store) -> None:
@@ -356,17 +348,17 @@ def test_a_sweep_takes_what_was_left_long_ago(store: Store) -> None:
     store.write(OTHER, SMALL)
     store.sweep()
     assert left.is_dir()
-    store.sweep(older_than=-1)
+    store.sweep(older_than=-1.0)
     assert not left.exists()
     assert (store.root / "scratch" / KEY).is_dir()
-    store.sweep(older_than=-1, checkpoints=True)
+    store.sweep(older_than=-1.0, checkpoints=True)
     assert not (store.root / "scratch" / KEY).exists()
     assert same(store.read(OTHER), SMALL)
 
 
 def test_a_store_that_is_a_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "store").write_text("mine")
-    with pytest.raises(BadInput, match="cannot be used.*TRILEMMA_STORE"):
+    with pytest.raises(BadInput, match=r"cannot be used.*TRILEMMA_STORE"):
         Store(tmp_path / "store").prepare()
 
 

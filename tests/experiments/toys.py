@@ -8,7 +8,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from trilemma.experiments.graph import Artifact, Bench, Stage
+from trilemma.experiments.graph import Artifact, Bench, Stage, key
+from trilemma.experiments.store import Store
 
 
 def note(log: Path | None, what: str) -> None:
@@ -20,6 +21,10 @@ def note(log: Path | None, what: str) -> None:
 
 def noted(log: Path) -> list[str]:
     return log.read_text().split() if log.exists() else []
+
+
+def value(store: Store, stage: Stage) -> float:
+    return float(store.read(key(stage)).facts["value"])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,6 +130,19 @@ class Hoards(Stage):
     def run(self, bench: Bench) -> Artifact:
         (bench.scratch / "hoard").write_bytes(b"x" * self.size)
         return Artifact(facts={"value": 1.0})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dies(Stage):
+    """Takes the process that runs it along."""
+
+    REVISION: ClassVar[int] = 1
+
+    def label(self) -> str:
+        return "die"
+
+    def run(self, bench: Bench) -> Artifact:
+        os._exit(1)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -90,7 +90,9 @@ def test_links_lead_to_files(page: Path) -> None:
     assert not missing
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if p.parent.name == "docs"], ids=lambda p: p.name
+)
 def test_experiments_decode(page: Path) -> None:
     from trilemma.experiments.specs import experiment
 

@@ -7,7 +7,8 @@ import pytest
 from scipy.special import ndtr
 from scipy.stats import binom
 
-from trilemma.metrics import bootstrap, membership, roc
+from trilemma.metrics import Replicates, bootstrap, membership, roc
+from trilemma.metrics.bootstrap import optimistic
 
 
 def test_replicates_follow_the_law_of_resampling():
@@ -64,6 +65,27 @@ def test_intervals_cover_the_truth(shift):
         missed["best, high"] += accuracy.high < best
     most = binom.isf(1e-3, runs, 0.05)  # an honest interval misses more often once in 1,000
     assert max(missed.values()) <= most
+
+
+def test_the_lower_end_of_the_best_accuracy_holds_without_information():
+    """Where any threshold is as good as any other the optimism is largest."""
+    rng, runs, above = np.random.default_rng(0), 150, 0
+    for _ in range(runs):
+        curve = roc(rng.normal(size=200), rng.normal(size=200))
+        best = curve.flagged(curve.best).balanced_accuracy().value
+        above += optimistic(best, bootstrap(curve, rng=rng, replicates=300), 0.95)[0] > 0.5
+    assert above <= binom.isf(1e-3, runs, 0.025)
+
+
+def test_the_ends_of_the_best_accuracy_are_quantiles():
+    steps = np.arange(101) / 1000
+    found = Replicates(auc=steps, best_accuracy=0.7 + steps, excess=steps)
+    low, high = optimistic(0.72, found, 0.9)
+    assert low == pytest.approx(0.72 - 0.095)
+    assert high == pytest.approx(2 * 0.72 - 0.705)
+    assert optimistic(0.501, found, 0.9)[0] == 0.5
+    assert optimistic(0.99, found, 0.9)[1] == 1.0
+    assert optimistic(0.6, found, 0.9)[1] == 0.6
 
 
 def test_intervals_are_not_needlessly_wide():

@@ -128,6 +128,14 @@ def test_the_precision_interval_covers_exactly(tpr, fpr, prior):
     assert missed <= 0.05 + 1e-9
 
 
+def test_the_precision_interval_spends_half_the_error_on_each_rate():
+    """40 of 40 and 0 of 30: TPR >= q^(1/40) and FPR <= 1 - q^(1/30), each with error q."""
+    q, found = 0.0125, precision_at(flags(40, 40, 0, 30), 0.5)
+    tpr, fpr = q ** (1 / 40), 1 - q ** (1 / 30)
+    assert (found.value, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(tpr / (tpr + fpr))
+
+
 def test_precision_of_no_flags_is_not_evaluable():
     found = precision_at(flags(0, 150, 0, 140), 0.1)
     assert isinstance(found, NotEvaluable)

@@ -85,6 +85,17 @@ def test_a_pickle_is_refused_by_its_content_and_never_opened(
     assert not Path("exploded").exists()
 
 
+@pytest.mark.parametrize("length", [0x280, 0x380, 0x480, 0x580])
+def test_a_header_as_long_as_a_pickle_begins_is_no_pickle(tmp_path, length):
+    """The file's first bytes are its header's length: \\x80\\x05 is also 1408."""
+    path = tmp_path / "w"
+    save_weights(path, {"w": torch.ones(2)}, facts={"pad": ""})
+    short = int.from_bytes(path.read_bytes()[:8], "little")
+    save_weights(path, {"w": torch.ones(2)}, facts={"pad": " " * (length - short)})
+    assert path.read_bytes().startswith(length.to_bytes(8, "little"))
+    assert torch.equal(read_weights(path)["w"], torch.ones(2))
+
+
 def _oldest_pickle(path):
     path.write_bytes(pickle.dumps({"w": 1}, protocol=0))
 

@@ -1,5 +1,7 @@
 """How the learning rate and the strength go over the epochs."""
 
+import itertools
+
 import pytest
 import torch
 from hypothesis import given
@@ -26,7 +28,7 @@ def test_strength_is_0_in_the_warmup_rises_evenly_and_stays_at_1(warmup, ramp):
 def test_cosine_falls_from_1_towards_its_floor(epochs, floor):
     course = [rate_share(Cosine(floor=floor), epoch, epochs) for epoch in range(epochs)]
     assert course[0] == 1
-    assert all(a >= b for a, b in zip(course, course[1:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(course))
     assert min(course) >= floor
     # point symmetry about the middle
     assert rate_share(Cosine(floor=floor), epochs, epochs) == pytest.approx(floor)

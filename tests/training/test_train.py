@@ -27,8 +27,8 @@ from trilemma.training import (
     build,
     train,
 )
-from trilemma.training import train as train_module
 from trilemma.training.recipes import NETWORKS
+from trilemma.training.train import Epoch, _refuse_collapse
 
 ROBUST = Adversarial(attack=PGD(ball=Linf(0.05), steps=2))
 SHAPES = {SmallCNN: (1, 8, 8), YaleCNN: (1, 32, 28), FashionCNN: (1, 12, 12), MLP: (6,)}
@@ -76,7 +76,7 @@ def stop_at(epoch):
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
 @pytest.mark.parametrize("stops", [(1,), (3,), (5,), (2, 4), (6,)])
 def test_a_training_taken_up_again_ends_at_the_same_bits(tmp_path, optimiser, stops):
-    recipe, checkpoint = small(optimiser), Checkpoint(tmp_path / "scratch", every_seconds=0)
+    recipe, checkpoint = small(optimiser), Checkpoint(tmp_path / "scratch", every_seconds=0.0)
     whole = train(recipe, ROBUST, data(), 5, classes=3)
     for stop in stops:
         with pytest.raises(Stopped):
@@ -97,7 +97,7 @@ def test_a_convolutional_training_taken_up_again_ends_at_the_same_bits(tmp_path)
     """Its weights lie channels-last, in memory as after loading."""
     recipe, rows = SmallCNN(epochs=3, batch=16), data(shape=(1, 8, 8))
     whole = train(recipe, ROBUST, rows, 5, classes=3)
-    folder = Checkpoint(tmp_path, every_seconds=0)
+    folder = Checkpoint(tmp_path, every_seconds=0.0)
     with pytest.raises(Stopped):
         train(recipe, ROBUST, rows, 5, classes=3, checkpoint=folder, progress=stop_at(2))
     resumed = train(recipe, ROBUST, rows, 5, classes=3, checkpoint=folder)
@@ -117,7 +117,7 @@ def test_the_seed_alone_decides(tmp_path):
 
 @pytest.mark.parametrize("damage", ["cut", "flipped", "empty", "gone"])
 def test_a_damaged_checkpoint_is_made_anew(tmp_path, damage):
-    recipe, checkpoint = small(Adam()), Checkpoint(tmp_path, every_seconds=0)
+    recipe, checkpoint = small(Adam()), Checkpoint(tmp_path, every_seconds=0.0)
     with pytest.raises(Stopped):
         train(recipe, ROBUST, data(), 5, classes=3, checkpoint=checkpoint, progress=stop_at(3))
     (file,) = tmp_path.iterdir()
@@ -143,7 +143,7 @@ def test_a_damaged_checkpoint_is_made_anew(tmp_path, damage):
 )
 def test_a_checkpoint_of_another_training_is_refused(tmp_path, other):
     def go(*args):
-        return train(*args, classes=3, checkpoint=Checkpoint(tmp_path, every_seconds=0))
+        return train(*args, classes=3, checkpoint=Checkpoint(tmp_path, every_seconds=0.0))
 
     go(small(Adam()), ROBUST, data(), 5)
     with pytest.raises(BadInput, match="another training"):
@@ -207,26 +207,25 @@ def test_a_collapse_to_the_uniform_answer_is_noticed():
     """In a ball as wide as the box nothing can be told apart: ln k is the best there is."""
     g = seeded(0)
     rows = Dataset(torch.rand(60, 6, generator=g), torch.arange(60) % 3)
-    recipe = MLP(epochs=60, batch=60, hidden=(8,), optimiser=Adam(learning_rate=0.02))
+    recipe = MLP(epochs=100, batch=60, hidden=(8,), optimiser=Adam(learning_rate=0.02))
     with pytest.raises(TrainingCollapsed, match=r"ln k.*warmup") as caught:
         train(recipe, Adversarial(attack=PGD(ball=Linf(1.0), steps=5)), rows, 5, classes=3)
     assert caught.value.chance == pytest.approx(math.log(3))
-    assert 10 <= caught.value.epoch < 60
+    assert 10 <= caught.value.epoch < 100
 
 
 def test_a_model_that_still_depends_on_its_input_has_not_collapsed():
     """Loss ln k by accident: right on some rows, as wrong on others."""
-    history = [train_module.Epoch(loss=math.log(2), strength=1.0, learning_rate=0.1)] * 10
-
-    train_module._refuse_collapse(history, nn.Linear(2, 2), torch.eye(2) * 9, 2)
+    history = [Epoch(loss=math.log(2), strength=1.0, learning_rate=0.1)] * 10
+    _refuse_collapse(history, nn.Linear(2, 2), torch.eye(2) * 9, 2)
     constant = nn.Linear(2, 2)
     nn.init.zeros_(constant.weight)
     nn.init.zeros_(constant.bias)
-    train_module._refuse_collapse(history[1:], constant, torch.eye(2), 2)
-    ramping = [train_module.Epoch(loss=math.log(2), strength=0.9, learning_rate=0.1)]
-    train_module._refuse_collapse(ramping + history[1:], constant, torch.eye(2), 2)
+    _refuse_collapse(history[1:], constant, torch.eye(2), 2)
+    ramping = [Epoch(loss=math.log(2), strength=0.9, learning_rate=0.1)]
+    _refuse_collapse(ramping + history[1:], constant, torch.eye(2), 2)
     with pytest.raises(TrainingCollapsed):
-        train_module._refuse_collapse(history, constant, torch.eye(2), 2)
+        _refuse_collapse(history, constant, torch.eye(2), 2)
 
 
 @pytest.mark.parametrize(

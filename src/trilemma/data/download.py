@@ -19,7 +19,7 @@ from trilemma.data.extras import optional
 
 Progress: TypeAlias = Callable[[str, int, int | None], None]
 
-CHUNK = 1 << 18  # bytes
+CHUNK = 1 << 15  # bytes; a cut connection loses less than one
 PATIENCE = 3  # attempts in a row that bring no new byte
 TIMEOUT = (10.0, 60.0)  # seconds to connect, seconds without a byte
 RETRIED = {408, 425, 429, 500, 502, 503, 504}

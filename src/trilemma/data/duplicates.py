@@ -1,6 +1,7 @@
 """Equal rows, found by hash: within a part, across parts, in a pool."""
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -20,7 +21,7 @@ def row_hashes(rows: Rows) -> Hashes:
     Two of n different rows share a hash with a probability of about n^2 / 2^65
     (4e-9 for 400,000 rows).
     """
-    flat = np.ascontiguousarray(rows).reshape(len(rows), -1)
+    flat = np.ascontiguousarray(rows).reshape(len(rows), math.prod(rows.shape[1:]))
     if flat.dtype.kind == "f":
         flat = flat + flat.dtype.type(0)
     width = flat.shape[1] * flat.dtype.itemsize

@@ -95,12 +95,7 @@ def split(loaded: Loaded, config: Data, seed: int) -> Splits:
     if preset and preset.per_class is not None:
         parts = _per_class(loaded, orders[0], preset.per_class)
     else:
-        name = loaded.info.name
-        parts = (
-            _one_pool(*orders, sizes, name)
-            if len(orders) == 1
-            else _two_pools(*orders, sizes, name)
-        )
+        parts = _blocks(orders, sizes, loaded.info.name)
     parts |= _overlaps(parts["members"], sizes, seed)
     return _checked(loaded, parts, rule, notes, dropped=len(loaded) - len(kept))
 
@@ -133,6 +128,12 @@ def _sizes(
     if config.victim_training_rows:
         sizes = replace(sizes, victim_training_rows=config.victim_training_rows)
     return sizes, f"{config.preset}: {preset.source}", (note,) if note else ()
+
+
+def _blocks(orders: list[Index], sizes: Sizes, name: str) -> dict[str, Index]:
+    if len(orders) == 1:
+        return _one_pool(orders[0], sizes, name)
+    return _two_pools(orders[0], orders[1], sizes, name)
 
 
 def _one_pool(order: Index, sizes: Sizes, name: str) -> dict[str, Index]:

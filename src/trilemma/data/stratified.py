@@ -10,8 +10,8 @@ def stratified_order(y: NDArray[np.int64], index: Index, seed: int, *, stream: i
     """A random order of `index` in which every block has nearly the whole's class shares.
 
     Row j of the n_c rows of class c, themselves in random order, gets the key (j + u_c) / n_c
-    with one random u_c in [0, 1) a class; rows are sorted by key. Any n rows in a row then hold
-    n n_c / N rows of class c, give or take two.
+    with one random u_c in [0, 1) a class; rows are sorted by key. Of any n rows in sequence, the
+    number in class c then differs from n n_c / N by less than 1 + k n_c / N (k classes, N rows).
 
     Args:
         y: labels of the whole pool.

@@ -86,10 +86,9 @@ class _Watch:
             while len(self.made) + len(self.lost) < len(futures):
                 self._take(futures)
         except BaseException:
-            self.client.cancel(sent)
+            if self.client.status == "running":
+                self.client.cancel(sent)
             raise
-        finally:
-            self.client.unsubscribe_topic(topic)
         self._explain()
         return self.made
 
@@ -115,8 +114,8 @@ class _Watch:
             if isinstance(error, StoreFull):
                 raise error
             self.lost[item] = error
-        else:
-            self.lost[item] = TrilemmaError(_AWAY)
+        else:  # cancelled or lost
+            raise TrilemmaError(_AWAY)
 
     def _finish(self, name: str, outcome: Outcome) -> None:
         if isinstance(outcome, Done) and not self.store.has(name):
@@ -172,7 +171,9 @@ def _client(scheduler: str | None, workers: int) -> Iterator[Any]:
                 n_workers=workers,
                 threads_per_worker=1,
                 host="127.0.0.1",
-                dashboard_address=None,
+                dashboard_address="127.0.0.1:0",
+                worker_dashboard_address=None,
+                scheduler_kwargs={"dashboard": False},
                 memory_limit=0,
                 silence_logs=logging.ERROR,
                 env=_ONE_THREAD,

@@ -101,14 +101,13 @@ def run(
 
 def _compute_here(seen: Missing, store: Store, on_event: Report) -> dict[str, Outcome]:
     from dask.base import compute
+    from dask.local import get_sync  # by name, dask would import distributed to look for a client
 
     def work(stage: Stage) -> Callable[..., Outcome]:
         return partial(_here, stage, store, on_event)
 
     graph = tasks(seen, work)
-    outcomes = compute(
-        *graph.values(), scheduler="synchronous", traverse=False, optimize_graph=False
-    )
+    outcomes = compute(*graph.values(), scheduler=get_sync, traverse=False, optimize_graph=False)
     return dict(zip(graph, outcomes, strict=True))
 
 

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, IO
 
 from trilemma.experiments.events import (
     Advanced,
@@ -69,7 +69,7 @@ class Tally:
 
 
 @contextmanager
-def progress(*, quiet: bool = False, stream: TextIO | None = None) -> Iterator[Report]:
+def progress(*, quiet: bool = False, stream: IO[str] | None = None) -> Iterator[Report]:
     """Show a run whose `on_event` is what this context manager yields.
 
     Args:
@@ -103,7 +103,7 @@ def duration(seconds: float) -> str:
 class _Lines:
     """A line for each finished stage, once the run has taken a while."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: IO[str]) -> None:
         self.stream, self.tally = stream, Tally()
         self.start = self.said = time.monotonic()
 
@@ -135,7 +135,7 @@ class _Lines:
 class _Bars:
     """One bar for the run and one for each stage that runs; gone when the run ends."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: IO[str]) -> None:
         self.stream, self.tally, self.guard = stream, Tally(), threading.RLock()
         self.start = time.monotonic()
         self.live: Live | None = None

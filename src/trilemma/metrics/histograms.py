@@ -1,5 +1,6 @@
 """Two samples counted in the same bins."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from trilemma.core.errors import BadInput
 from trilemma.metrics.scores import Scores, checked
 
 ROUNDING = 1e-4  # a softmax in float32 may leave [0, 1] by less
+NOTHING = 1e-12  # nats; a scale below it tells no two losses apart
 
 
 def confidence_histogram(
@@ -74,8 +76,7 @@ def loss_histogram(
     losses = {name: _losses(values, f"losses of {name}") for name, values in sides.items()}
     pooled = np.concatenate(list(losses.values()))
     finite = pooled[np.isfinite(pooled)]
-    top = float(np.quantile(finite, 0.99)) if len(finite) else 0.0
-    top = top or float(finite.max(initial=0.0)) or 1.0
+    top = next(edge for edge in _upper_edges(finite) if edge > NOTHING)
     edges = np.linspace(0.0, top, bins + 1)
     return {
         "edges": edges.tolist(),
@@ -83,6 +84,13 @@ def loss_histogram(
         "open_ended": bool((pooled > top).any()),
         **{f"zero_{name}": float((values == 0).mean()) for name, values in losses.items()},
     }
+
+
+def _upper_edges(losses: Scores) -> Iterator[float]:
+    if len(losses):
+        yield float(np.quantile(losses, 0.99))
+        yield float(losses.max())
+    yield 1.0
 
 
 def _losses(values: ArrayLike, side: str) -> Scores:

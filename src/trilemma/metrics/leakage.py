@@ -164,7 +164,7 @@ def _auc(curve: Roc, replicates: Replicates, level: float) -> Estimate:
     low, high = percentile(replicates.auc, level)
     pairs = min(curve.members, curve.nonmembers)
     commonest = max(curve.wins, curve.ties, 1 - curve.wins - curve.ties)
-    if low == high or pairs * (1 - commonest) < FEW:
+    if pairs * (1 - commonest) < FEW:
         low, high = _hull((low, high), _auc_of_pairs(curve, level))
     return Estimate(curve.auc, min(low, curve.auc), max(high, curve.auc), level)
 

@@ -56,7 +56,7 @@ class PGD:
     def scaled(self, share: float) -> "PGD":
         """The same attack in a ball of `share` times the radius, with steps to match."""
         ball = type(self.ball)(share * self.ball.radius)
-        step_size = None if self.step_size is None or share == 0 else share * self.step_size
+        step_size = None if self.step_size is None else share * self.step_size or None
         return dataclasses.replace(self, ball=ball, step_size=step_size)
 
 

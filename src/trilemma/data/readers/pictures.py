@@ -29,8 +29,11 @@ def opened(content: bytes | Path, *, mode: str, name: str) -> Any:
 
 
 def resized(
-    image: Any, size: tuple[int, int], *, box: tuple[float, float, float, float] | None = None
+    image: Any, size: tuple[int, int], *, box: tuple[int, int, int, int]
 ) -> NDArray[np.uint8]:
-    """Pixels of the image, or of a box (left, upper, right, lower) of it, at (width, height)."""
+    """Pixels of a box (left, upper, right, lower) of the image at (width, height), by Lanczos.
+
+    The box is cut out first: a filter that reaches over its edge would mix its surroundings in.
+    """
     lanczos = optional("PIL.Image", "pillow", "resizing images").Resampling.LANCZOS
-    return np.asarray(image.resize(size, lanczos, box=box), dtype=np.uint8)
+    return np.asarray(image.crop(box).resize(size, lanczos), dtype=np.uint8)

@@ -115,6 +115,8 @@ def answers(recorded: Recorded, which: Which) -> dict[str, Array]:
         )
     member = np.arange(recorded.members + recorded.nonmembers) < recorded.members
     both = _join(found)
+    if both.dtype.kind != "f":  # hard answers, 0 or 1
+        both = both.astype(np.float64)
     if recorded.labels is None:
         return {"member": member, "confidence": both}
     return {"member": member, "label": _join(recorded.labels), "probabilities": both}
@@ -141,7 +143,7 @@ def correct(recorded: Recorded, which: Which) -> tuple[Array, Array] | None:
 
 
 def _join(sides: Answers) -> Array:
-    return np.concatenate([sides.members, sides.nonmembers])
+    return np.ascontiguousarray(np.concatenate([sides.members, sides.nonmembers]))
 
 
 def _sides(recorded: Recorded, rows: Array) -> tuple[Array, Array]:

@@ -4,10 +4,12 @@ Columns `member`, `label`, `p0` to `p<k-1>` and, optionally, `adversarial_p0` to
 `adversarial_p<k-1>`; or `member`, `confidence` (the probability of the true label) and,
 optionally, `confidence_adversarial`. A member is `true`, `yes`, `1` or `train`, a non-member
 `false`, `no`, `0` or `test`. Other columns are ignored, and said so. CSV is UTF-8 with a first
-line of names and commas, semicolons, tabs or bars between values.
+line of names and commas, semicolons, tabs or bars between values; between semicolons a decimal
+comma is understood.
 """
 
 import csv
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -36,7 +38,7 @@ def read_csv(path: Path) -> Contents:
     import pyarrow as pa
     from pyarrow import csv as arrow
 
-    delimiter, header = _header(path)
+    delimiter, decimal_point, header = _dialect(path)
     columns, notes = choose(path, header)
     check_memory(path, 4 * path.stat().st_size)  # "0," is two bytes of text, eight of memory
     texts = {columns.member, columns.label}
@@ -46,13 +48,14 @@ def read_csv(path: Path) -> Contents:
             read_options=arrow.ReadOptions(use_threads=False),  # errors then name the row
             parse_options=arrow.ParseOptions(delimiter=delimiter, newlines_in_values=True),
             convert_options=arrow.ConvertOptions(
+                decimal_point=decimal_point,
                 include_columns=columns.names(),
                 column_types={
                     name: pa.string() if name in texts else pa.float64() for name in columns.names()
                 },
             ),
         )
-    except (pa.ArrowException, OSError) as error:
+    except Exception as error:  # malformed text raises anything
         raise _unreadable(path, error) from None
     return _contents(path, table, columns, notes)
 
@@ -63,7 +66,6 @@ def read_parquet(path: Path) -> Contents:
     Raises:
         BadInput: columns are missing or are not what the form says, or the file is damaged.
     """
-    import pyarrow as pa
     from pyarrow import parquet
 
     try:
@@ -71,17 +73,22 @@ def read_parquet(path: Path) -> Contents:
         columns, notes = choose(path, file.schema_arrow.names)
         check_memory(path, 8 * file.metadata.num_rows * len(columns.names()))
         table = file.read(columns=columns.names())
-    except (pa.ArrowException, OSError) as error:
+    except BadInput:
+        raise
+    except Exception as error:  # damaged bytes raise anything
         raise _unreadable(path, error) from None
     return _contents(path, table, columns, notes)
 
 
-def _header(path: Path) -> tuple[str, list[str]]:
-    """The delimiter and the columns' names: the first line decides."""
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        line = next((line for line in file if line.strip()), "")
-    delimiter = max(DELIMITERS, key=line.count)
-    return delimiter, next(csv.reader([line], delimiter=delimiter), [])
+def _dialect(path: Path) -> tuple[str, str, list[str]]:
+    """The delimiter, the decimal point and the columns' names, from the first two lines."""
+    with path.open(encoding="utf-8-sig", errors="replace", newline="") as file:
+        lines = (line for line in file if line.strip())
+        names, values = next(lines, ""), next(lines, "")
+    delimiter = max(DELIMITERS, key=names.count)
+    comma = re.search(r"\d,\d", values) and not re.search(r"\d\.\d", values)
+    decimal_point = "," if comma and delimiter != "," else "."
+    return delimiter, decimal_point, next(csv.reader([names], delimiter=delimiter), [])
 
 
 def _contents(path: Path, table: "pa.Table", columns: Columns, notes: tuple[str, ...]) -> Contents:

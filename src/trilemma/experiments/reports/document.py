@@ -10,6 +10,7 @@ from trilemma.core.errors import BadInput
 from trilemma.experiments.reports.shape import problems
 
 Document: TypeAlias = Mapping[str, Any]
+Number: TypeAlias = int | float  # JSON does not tell 1 from 1.0
 
 
 def schema() -> dict[str, Any]:

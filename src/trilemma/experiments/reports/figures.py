@@ -109,11 +109,18 @@ def curves(document: Document, part: str) -> Iterator[tuple[int, str, str, Json]
                 yield index, name, attack, curve
 
 
+def drawn_seed(document: Document, curve: Json) -> int | None:
+    """The seed whose rows a curve shows; None for recorded predictions, which have none."""
+    seed: int | None = curve.get("seed")
+    return seed if document["provenance"]["seeds"] else None
+
+
 def axis(**extra: Any) -> Json:
     """An axis in the page's colours."""
     return {
         "gridcolor": "--plot-grid",
         "ticks": "outside",
+        "ticklabeloverflow": "allow",
         "linecolor": "--plot-axis",
         "tickcolor": "--plot-axis",
         "zeroline": False,
@@ -134,7 +141,7 @@ def layout(**extra: Any) -> Json:
         "paper_bgcolor": "rgba(0,0,0,0)",
         "plot_bgcolor": "rgba(0,0,0,0)",
         "font": {"color": "--ink", "size": 13},
-        "margin": {"l": 8, "r": 12, "t": 12, "b": 8},
+        "margin": {"l": 16, "r": 24, "t": 12, "b": 8},
         "dragmode": False,
         "hoverlabel": {
             "bgcolor": "--surface",

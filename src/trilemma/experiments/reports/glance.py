@@ -29,9 +29,10 @@ Row = tuple[str, str, Quantity]
 
 ROWS: Sequence[Row] = (
     ("Accuracy", "on test rows", ACCURACIES["test"]),
-    ("Robustness", "accuracy on attacked test rows", ACCURACIES["adversarial_test"]),
-    ("Leakage", "membership advantage (less is better)", MEMBERSHIP["advantage"]),
+    ("Robustness", "accuracy under attack", ACCURACIES["adversarial_test"]),
+    ("Leakage", "membership advantage", MEMBERSHIP["advantage"]),
 )
+FEW = 4  # more models than this are not told one by one
 HEADING = 1.1  # height of a group's heading, in bars
 MISSING: Metric = {"not_evaluable": "no attack could be evaluated"}
 
@@ -92,7 +93,7 @@ def _bars(index: int, name: str, metrics: Sequence[Metric], places: Sequence[flo
         "y": list(places),
         "x": [value for _, value, _ in ends],
         "width": 0.74,
-        "marker": {"color": colour(index)},
+        "marker": {"color": colour(index), "opacity": 0.7},
         "error_x": {
             "type": "data",
             "symmetric": False,
@@ -144,6 +145,8 @@ def _heading(place: float, row: Row) -> Json:
 
 
 def _words(names: Sequence[str], found: Sequence[Sequence[Metric]]) -> str:
+    if len(names) > FEW:
+        return f"{len(names)} models; the table below has their numbers."
     parts = []
     for name, (test, robust, leak) in zip(names, found, strict=True):
         parts.append(

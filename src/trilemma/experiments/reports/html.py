@@ -97,6 +97,28 @@ def script_json(value: object) -> Markup:
     return Markup(text)  # noqa: S704 - escaped on the line above
 
 
+def plain(value: object) -> str:
+    """A JSON value as a reader writes it down.
+
+    >>> plain({"kind": "PGD", "ball": {"kind": "Linf", "radius": 0.1}, "steps": 20})
+    'PGD(ball=Linf(radius=0.1), steps=20)'
+    >>> plain([1, 8, 8]), plain(None), plain("")
+    ('1, 8, 8', 'not known', 'none')
+    """
+    if value is None:
+        return "not known"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping) and "kind" in value:
+        rest = {k: v for k, v in value.items() if k not in ("kind", "REVISION") and v is not None}
+        return f"{value['kind']}({', '.join(f'{k}={plain(v)}' for k, v in rest.items())})"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {plain(inner)}" for key, inner in value.items()) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(plain, value)) or "none"
+    return (f"{value:g}" if isinstance(value, float) else str(value)) or "none"
+
+
 def _figures(document: Document) -> Mapping[str, Sequence[Figure]]:
     curve = roc(document)
     return {
@@ -122,13 +144,15 @@ def _policy(scripts: Sequence[str]) -> str:
 @cache
 def _environment() -> Environment:
     names = ("report.html.j2", "macros.html.j2", "evidence.html.j2")
-    return Environment(
+    environment = Environment(
         loader=DictLoader({name: _asset(name) for name in names}),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["plain"] = plain
+    return environment
 
 
 @cache

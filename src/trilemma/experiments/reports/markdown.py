@@ -1,4 +1,4 @@
-"""The audit as a compact summary in GitHub-flavoured Markdown, for a pull request or a job's page."""
+"""The audit as a compact summary in GitHub-flavoured Markdown: for a pull request, a job's page."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -20,7 +20,8 @@ METRICS = (
     *("tpr_at_fpr_0.1", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001"),
 )
 ABSENT: Metric = {"not_evaluable": "not part of this audit"}
-SIGNS = re.compile(r"([\\`*_{}\[\]()#+!|~$-])")
+SIGNS = re.compile(r"([\\`*_\[\]|~$])")
+START = re.compile(r"^([-+#=]|\d+(?=[.)]))")  # what makes a heading or a list at a line's start
 
 
 def render_markdown(document: Document) -> str:
@@ -43,8 +44,8 @@ def escaped(text: object) -> str:
     """
     line = " ".join(str(text).split())
     line = line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    line = SIGNS.sub(r"\\\1", line)
-    return line.replace("@", "&#64;").replace("://", "&#58;//").replace("www.", "www&#46;")
+    line = START.sub("&#8203;\\1", SIGNS.sub(r"\\\1", line))
+    return line.replace("@", "@&#8203;").replace("://", "&#58;//").replace("www.", "www&#46;")
 
 
 def _head(document: Document) -> Iterator[str]:
@@ -109,7 +110,7 @@ def _foot(document: Document) -> Iterator[str]:
 
 def _rows(name: str, model: Mapping[str, Mapping[str, object]]) -> str:
     counts = model["rows"]
-    return f"{escaped(name)} {counts['members']} members, {counts['nonmembers']} non\\-members"
+    return f"{escaped(name)} {counts['members']} members, {counts['nonmembers']} non-members"
 
 
 def _failures(document: Document) -> Iterator[str]:

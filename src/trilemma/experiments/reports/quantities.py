@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from trilemma.experiments.reports.document import Number
+
 Metric: TypeAlias = Mapping[str, Any]
 
 
@@ -13,6 +15,7 @@ class Quantity:
 
     Args:
         label: its name in tables.
+        short: its name where there is little room.
         meaning: what it says, in a sentence.
         chance: its value for an attacker who guesses; None where guessing has no value.
         factor: what a value is multiplied by for print: 100 where the papers print per cent.
@@ -21,13 +24,14 @@ class Quantity:
     """
 
     label: str
+    short: str
     meaning: str
     chance: float | None = None
     factor: float = 100.0
     unit: str = " %"
     decimals: int = 2
 
-    def number(self, value: float) -> str:
+    def number(self, value: Number) -> str:
         """The value without its unit, e.g. `61.69`.
 
         >>> quantity("best_threshold_accuracy").number(0.616923)
@@ -35,7 +39,7 @@ class Quantity:
         """
         return f"{value * self.factor:.{self.decimals}f}"
 
-    def show(self, value: float) -> str:
+    def show(self, value: Number) -> str:
         """The value with its unit, e.g. `61.69 %`."""
         return self.number(value) + self.unit
 
@@ -58,18 +62,22 @@ class Shown:
 ACCURACIES: Mapping[str, Quantity] = {
     "train": Quantity(
         label="Accuracy on training rows",
+        short="Accuracy, train",
         meaning="Share of the members that the model labels correctly.",
     ),
     "test": Quantity(
         label="Accuracy on test rows",
+        short="Accuracy, test",
         meaning="Share of the non-members that the model labels correctly.",
     ),
     "adversarial_train": Quantity(
         label="Accuracy on training rows, attacked",
+        short="Attacked, train",
         meaning="Share of the members still labelled correctly after an adversarial perturbation.",
     ),
     "adversarial_test": Quantity(
         label="Accuracy on test rows, attacked",
+        short="Attacked, test",
         meaning="Share of the non-members still labelled correctly after such a perturbation.",
     ),
 }
@@ -77,6 +85,7 @@ ACCURACIES: Mapping[str, Quantity] = {
 MEMBERSHIP: Mapping[str, Quantity] = {
     "best_threshold_accuracy": Quantity(
         label="Attack accuracy, best threshold",
+        short="Best threshold",
         meaning=(
             "Mean of the share of members and the share of non-members recognised, at the threshold"
             " that is best for these very rows: the most that any single threshold can reach."
@@ -85,19 +94,22 @@ MEMBERSHIP: Mapping[str, Quantity] = {
     ),
     "held_out_threshold_accuracy": Quantity(
         label="Attack accuracy, held-out threshold",
+        short="Held-out threshold",
         meaning=(
-            "The same with the threshold chosen on other rows than those it is judged on: what an"
-            " attacker without the answers can expect."
+            "The same with the threshold chosen on one half of the rows and judged on the other:"
+            " what an attacker who does not know the answers can expect."
         ),
         chance=0.5,
     ),
     "advantage": Quantity(
         label="Membership advantage",
+        short="Advantage",
         meaning="2 (accuracy - 50 %) at the best threshold: 0 is guessing, 100 % is certainty.",
         chance=0.0,
     ),
     "auc": Quantity(
         label="AUC",
+        short="AUC",
         meaning=(
             "Probability that a member scores higher than a non-member, both drawn at random; a tie"
             " counts half."
@@ -109,9 +121,11 @@ MEMBERSHIP: Mapping[str, Quantity] = {
     ),
     "epsilon_lower_bound": Quantity(
         label="Privacy loss epsilon, lower bound",
+        short="Epsilon, at least",
         meaning=(
-            "No (epsilon, 0)-differential-privacy promise below this is compatible with the"
-            " attack's error rates; 0 says nothing."
+            "How far apart the model holds the two samples, as the least epsilon of (epsilon, 0)"
+            " differential privacy that the attack's error rates agree with, if rows count as"
+            " independent draws. Never an upper bound, and no proof about the training method."
         ),
         chance=0.0,
         factor=1.0,
@@ -136,6 +150,7 @@ def quantity(name: str) -> Quantity:
     if stem == "tpr_at_fpr" and level >= 0:
         return Quantity(
             label=f"Members found at {100 * level:g} % false alarms",
+            short=f"TPR at {100 * level:g} % FPR",
             meaning=(
                 f"Share of members recognised (TPR) while at most {100 * level:g} % of the"
                 " non-members are taken for members (FPR)."
@@ -145,13 +160,15 @@ def quantity(name: str) -> Quantity:
     if stem == "precision_at_prior" and level >= 0:
         return Quantity(
             label=f"Precision if {100 * level:g} % are members",
+            short=f"Precision at {100 * level:g} %",
             meaning=(
-                "Share of the attacker's 'member' calls that are right, if"
-                f" {100 * level:g} % of the rows asked about were members."
+                "Share of the attacker's 'member' calls that are right at the held-out threshold,"
+                f" if {100 * level:g} % of the rows asked about were members."
             ),
             chance=level,
         )
-    return Quantity(label=name.replace("_", " "), meaning="", factor=1.0, unit="", decimals=4)
+    words = name.replace("_", " ")
+    return Quantity(label=words, short=words, meaning="", factor=1.0, unit="", decimals=4)
 
 
 def shown(metric: Metric, kind: Quantity) -> Shown:

@@ -129,8 +129,18 @@ def metric_names(document: Document) -> list[str]:
 def _attack(attack: str, models: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
     found = [model["membership"].get(attack, {}) for model in models]
     names = {name: None for metrics in found for name in metrics}
+    above = [""] * len(found)
     for name in [n for n in RANKS if n in names] + [n for n in names if n not in RANKS]:
-        yield _row(quantity(name), [metrics.get(name, ABSENT) for metrics in found])
+        metrics = [each.get(name, ABSENT) for each in found]
+        reasons = [str(metric.get("not_evaluable", "")) for metric in metrics]
+        yield _row(
+            quantity(name),
+            [
+                {"not_evaluable": "as above"} if why and why == before else metric
+                for metric, why, before in zip(metrics, reasons, above, strict=True)
+            ],
+        )
+        above = reasons
 
 
 def _seeds(metrics: Mapping[str, Metric], count: int) -> Iterator[Row]:

@@ -1,7 +1,7 @@
 """The audit in a terminal."""
 
 from collections.abc import Iterator, Sequence
-from io import StringIO
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from trilemma.experiments.reports.document import Document
@@ -10,56 +10,55 @@ from trilemma.experiments.reports.quantities import (
     ACCURACIES,
     Metric,
     Quantity,
+    evaluable,
     quantity,
     shown,
 )
-from trilemma.experiments.reports.verdict import incomplete
+from trilemma.experiments.reports.verdict import first_line, incomplete
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType
     from rich.table import Table
     from rich.text import Text
 
 METRICS = ("best_threshold_accuracy", "held_out_threshold_accuracy", "auc", "tpr_at_fpr_0.01")
+LABELS, NUMBERS = 22, 27  # characters that a label and a number with its interval need
 ABSENT: Metric = {"not_evaluable": "not part of this audit"}
 
 
-def render_text(
-    document: Document,
-    *,
-    written: Sequence[str] = (),
-    width: int = 100,
-    colour: bool = False,
-) -> str:
-    """Verdict, a table of models and metrics, the warnings, and where the reports are.
+def render_text(document: Document) -> "Summary":
+    """Verdict, a table of models and metrics, and the warnings, to print with rich.
 
     Args:
         document: a valid audit document (see `validate`).
-        written: the files that were written, as their user named them.
-        width: of the terminal, in characters.
-        colour: whether escape sequences for bold and colours may be used.
-    """
-    from rich.console import Console
-    from rich.text import Text
 
-    out = StringIO()
-    console = Console(
-        file=out,
-        width=width,
-        force_terminal=colour,
-        color_system="standard" if colour else None,
-        legacy_windows=False,
-        highlight=False,
-        emoji=False,
-    )
-    for line in _head(document):
-        console.print(line)
-    if document["models"]:
-        console.print(_table(document))
-    for warning in document["verdict"]["warnings"]:
-        console.print(Text.assemble(("! ", "yellow"), _plain(warning)))
-    for file in written:
-        console.print(Text.assemble("Report: ", (_plain(file), "bold")), soft_wrap=True)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+    Returns:
+        What `rich.console.Console.print` takes; it fits itself to the console's width.
+    """
+    return Summary(document=document)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """An audit as rich prints it; no text of the document is read as markup."""
+
+    document: Document
+
+    def __rich_console__(
+        self, console: "Console", options: "ConsoleOptions"
+    ) -> "Iterator[RenderableType]":
+        from rich.text import Text
+
+        yield from _head(self.document)
+        names = list(self.document["models"])
+        fitting = max(1, (options.max_width - LABELS) // NUMBERS)
+        for start in range(0, len(names), fitting):
+            yield _table(self.document, names[start : start + fitting])
+            yield Text("")
+        for reason in _reasons(self.document):
+            yield Text(f"n/a: {_plain(reason)}", style="dim")
+        for warning in self.document["verdict"]["warnings"]:
+            yield Text.assemble(("! ", "yellow"), _plain(warning))
 
 
 def _head(document: Document) -> "Iterator[Text]":
@@ -69,36 +68,31 @@ def _head(document: Document) -> "Iterator[Text]":
     if document["status"] == "incomplete":
         lost = incomplete(document)
         yield Text(_plain(lost), style="bold red")
-        for failure in document["failures"]:
-            error = str(failure["error"]).strip().splitlines()
-            yield Text(_plain(f"  failed: {failure['stage']}: {error[0] if error else ''}"))
-        if headline != lost:
-            yield Text(_plain(headline), style="bold")
-        else:
-            yield from (Text(_plain(s), style="bold") for s in document["verdict"]["sentences"][:1])
-    else:
-        yield Text(_plain(headline), style="bold")
+        for failure in document["failures"][1:]:
+            yield Text(_plain(f"  failed: {failure['stage']}: {first_line(failure['error'])}"))
+        if headline == lost:  # what would be the headline otherwise
+            headline = next(iter(document["verdict"]["sentences"]), "")
+    yield Text(_plain(headline), style="bold")
     yield Text("")
 
 
-def _table(document: Document) -> "Table":
+def _table(document: Document, names: Sequence[str]) -> "Table":
     from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
-    table.add_column("")
-    models = list(document["models"].values())
-    for title in titles(document).values():
-        table.add_column(_cellular(title), justify="left")
+    table.add_column("", min_width=LABELS - 2, overflow="fold")
+    models = [document["models"][name] for name in names]
+    for name in names:
+        table.add_column(_cell(titles(document)[name]), min_width=NUMBERS - 2, overflow="fold")
     for name, kind in ACCURACIES.items():
         _row(table, kind, [model["accuracy"].get(name, ABSENT) for model in models])
     for attack in attacks(document):
-        table.add_section()
-        table.add_row(_cellular(method_title(document, attack), "bold"))
+        table.add_row()
+        table.add_row(_cell(method_title(document, attack), "bold"))
         for name in METRICS:
             found = [model["membership"].get(attack, {}).get(name, ABSENT) for model in models]
             _row(table, quantity(name), found)
-    table.add_section()
     return table
 
 
@@ -108,14 +102,24 @@ def _row(table: "Table", kind: Quantity, metrics: Sequence[Metric]) -> None:
     cells = []
     for metric in metrics:
         print_ = shown(metric, kind)
-        if print_.reason:
-            cells.append(Text(f"n/a ({_plain(print_.reason)})", style="dim"))
-        else:
-            cells.append(Text.assemble((print_.value, "bold"), f"  {print_.interval}"))
-    table.add_row(Text(f"  {kind.label}"), *cells)
+        style = "dim" if print_.reason else "bold"
+        cells.append(Text.assemble((print_.value, style), f"  {print_.interval}"))
+    table.add_row(Text(f"  {kind.short}"), *cells)
 
 
-def _cellular(text: str, style: str = "") -> "Text":
+def _reasons(document: Document) -> list[str]:
+    """Why the table has gaps, each reason once."""
+    reasons: dict[str, None] = {}
+    for model in document["models"].values():
+        found = [model["accuracy"].get(name, ABSENT) for name in ACCURACIES]
+        for attack in attacks(document):
+            metrics = model["membership"].get(attack, {})
+            found += [metrics.get(name, ABSENT) for name in METRICS]
+        reasons |= {metric["not_evaluable"]: None for metric in found if not evaluable(metric)}
+    return list(reasons)
+
+
+def _cell(text: str, style: str = "") -> "Text":
     from rich.text import Text
 
     return Text(_plain(text), style=style)

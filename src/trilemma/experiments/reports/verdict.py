@@ -17,6 +17,7 @@ from trilemma.experiments.reports.quantities import (
 )
 
 BEST = MEMBERSHIP["best_threshold_accuracy"]
+SOBER = ("held_out_threshold_accuracy", "auc")  # do not choose their threshold on the same rows
 PAIRS = 3  # more models than this are ranked in one sentence instead of pair by pair
 
 
@@ -36,7 +37,8 @@ def verdict(document: Document) -> dict[str, Any]:
     """
     leaks = _leaks(document)
     headline = _headline(document, leaks)
-    sentences = [*_models(document), *_comparisons(leaks)]
+    few = len(document["models"]) <= PAIRS
+    sentences = [*(_models(document) if few else _luck(document)), *_comparisons(leaks)]
     if document["status"] == "incomplete":
         sentences.insert(0, headline)
         headline = incomplete(document)
@@ -131,6 +133,29 @@ def _models(document: Document) -> Iterator[str]:
     for name, model in document["models"].items():
         parts = [*_usefulness(model["accuracy"]), *_leak(document, model["membership"])]
         yield f"{quoted(model.get('title', name))} {'. '.join(parts)}."
+
+
+def _luck(document: Document) -> Iterator[str]:
+    """Many models: only on which of them an attack beats guessing; the tables say the rest."""
+    groups: dict[str, list[str]] = {"shown": [], "not shown": [], "not evaluable": []}
+    for name, model in document["models"].items():
+        attack = strongest(model["membership"])
+        beats = None if attack is None else _beats(model["membership"][attack])
+        group = {True: "shown", False: "not shown", None: "not evaluable"}[beats]
+        groups[group].append(quoted(model.get("title", name)))
+    for words, titles in (
+        ("The strongest attack is shown to beat guessing on", groups["shown"]),
+        ("It is not shown to beat guessing, nor that nothing leaks, on", groups["not shown"]),
+        ("Whether it does cannot be evaluated on", groups["not evaluable"]),
+    ):
+        if titles:
+            yield f"{words} {', '.join(titles)}."
+
+
+def _beats(metrics: Mapping[str, Metric]) -> bool | None:
+    """Whether an interval that does not choose its own threshold lies above guessing."""
+    able = [metrics[name] for name in SOBER if evaluable(metrics.get(name))]
+    return any(metric["low"] > 0.5 for metric in able) if able else None
 
 
 def _usefulness(accuracy: Mapping[str, Metric]) -> Iterator[str]:

@@ -1,0 +1,16 @@
+"""A place of its own for each test: no data set of this machine is seen, nothing is written."""
+
+import pytest
+
+from trilemma.data import places
+
+
+@pytest.fixture
+def nowhere(tmp_path, monkeypatch):
+    """An empty `$TRILEMMA_DATA` folder and an empty cache; returns the folder."""
+    own = tmp_path / "own"
+    own.mkdir()
+    monkeypatch.setenv("TRILEMMA_DATA", str(own))
+    monkeypatch.setenv("TRILEMMA_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(places, "FASHION_MNIST_PACKAGE", tmp_path / "no-package")
+    return own

@@ -1,0 +1,164 @@
+"""A method that gives another result must raise its REVISION, or old results pass for new ones.
+
+`revisions.json` holds a toy result of each method with the REVISION it was made at. After raising a
+REVISION, `python tests/experiments/test_revisions.py` writes the file anew.
+"""
+
+import json
+from pathlib import Path
+from typing import get_args
+
+import numpy as np
+import pytest
+import torch
+
+from trilemma.attacks.evasion import ATTACKS, PGD
+from trilemma.attacks.membership import METHODS, AdversarialConfidence, Confidence
+from trilemma.core.balls import Linf
+from trilemma.core.box import UNIT
+from trilemma.core.dataset import Dataset
+from trilemma.core.generators import seeded
+from trilemma.data import Digits, load, split
+from trilemma.experiments import responses, selftests
+from trilemma.experiments.evaluation import Evaluate, evaluate
+from trilemma.experiments.stages import ProbeData, ProbeModel, Respond, Split, Train
+from trilemma.oracles import log_probabilities
+from trilemma.training import Adversarial, Batch, Natural, Recipe, build, train
+from trilemma.training.recipes import MLP, FashionCNN, SmallCNN, YaleCNN
+from trilemma.training.schedule import SGD, Adam, Constant, Cosine, Steps, rate_share
+
+FILE = Path(__file__).with_name("revisions.json")
+ATTACK = PGD(ball=Linf(0.1), steps=3)
+
+
+def rows():
+    rng = seeded(1)
+    return torch.rand(12, 1, 8, 8, generator=rng), torch.arange(12) % 3
+
+
+def model():
+    return build(MLP(hidden=(8,)), (1, 8, 8), 3, seeded(2))
+
+
+def signal(config):
+    x, y = rows()
+    return METHODS[type(config)].signal(model(), x, y, config, box=UNIT, rng=seeded(3)).tolist()
+
+
+def evasion(config):
+    x, y = rows()
+    return ATTACKS[type(config)](model(), x, y, config, box=UNIT, rng=seeded(3))[:2].flatten()
+
+
+def loss(objective):
+    return [objective(model(), Batch(*rows(), seeded(3))).item()]
+
+
+def trained(recipe, objective=None, shape=(1, 8, 8)):
+    x, y = rows()
+    data = Dataset(x.expand(-1, *shape) if shape[1:] == (8, 8) else x, y)
+    done = train(recipe, objective or Natural(), data, 4, classes=3)
+    return [epoch.loss for epoch in done.history]
+
+
+def optimised(optimiser):
+    return trained(MLP(hidden=(4,), epochs=3, batch=4, optimiser=optimiser))
+
+
+def shares(course):
+    return [rate_share(course, epoch, 6) for epoch in range(6)]
+
+
+def splitting():
+    config = Digits(members=20, nonmembers=20)
+    found = split(load(config), config, 5)
+    return [*found.members, *found.nonmembers]
+
+
+def answers():
+    rng = np.random.default_rng(6)
+    logits = rng.normal(size=(60, 3))
+    label = rng.integers(3, size=60)
+    logits[np.arange(30), label[:30]] += 1
+    table = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    return {"member": np.arange(60) < 30, "label": label, "log_probabilities": table}
+
+
+def evaluated():
+    found = evaluate(answers(), None, 7)
+    numbers = [m.get(k) for m in found["metrics"].values() for k in ("value", "low", "high")]
+    return [number for number in numbers if number is not None]
+
+
+def responded():
+    x, y = rows()
+    table = log_probabilities(model(), x).numpy()
+    return responses.confidence({"log_probabilities": table, "label": y.numpy()})
+
+
+def probed_data():
+    x, y = (each.numpy() for each in rows())
+    x, y = np.tile(x, (4, 1, 1, 1)) + np.arange(48).reshape(-1, 1, 1, 1) / 50, np.tile(y, 4)
+    found = selftests.blind(x[:24], y[:24], x[24:], y[24:], seed=8)
+    return [found["details"]["auc"]["value"]]
+
+
+def probed_model():
+    x, y = rows()
+    found = selftests.normalisation(model(), x, y, box=UNIT)
+    return [float(found["status"] == "pass")]
+
+
+TOYS = {
+    PGD: lambda: evasion(ATTACK),
+    Confidence: lambda: signal(Confidence()),
+    AdversarialConfidence: lambda: signal(AdversarialConfidence(attack=ATTACK)),
+    Natural: lambda: loss(Natural()),
+    Adversarial: lambda: loss(Adversarial(attack=ATTACK)),
+    SmallCNN: lambda: trained(SmallCNN(epochs=2, batch=4)),
+    YaleCNN: lambda: trained(YaleCNN(epochs=2, batch=4)),
+    FashionCNN: lambda: trained(FashionCNN(epochs=2, batch=4, scale=1 / 64)),
+    MLP: lambda: trained(MLP(hidden=(8,), epochs=3, batch=4), Adversarial(attack=ATTACK)),
+    Adam: lambda: optimised(Adam(learning_rate=0.01, weight_decay=0.01)),
+    SGD: lambda: optimised(SGD(learning_rate=0.01, weight_decay=0.01)),
+    Constant: lambda: shares(Constant()),
+    Cosine: lambda: shares(Cosine(floor=0.1)),
+    Steps: lambda: shares(Steps(at=(2, 4))),
+    Split: splitting,
+    Train: lambda: trained(MLP(hidden=(4,), epochs=2, batch=5)),
+    Respond: responded,
+    Evaluate: evaluated,
+    ProbeData: probed_data,
+    ProbeModel: probed_model,
+}
+
+
+def results():
+    return {
+        kind.__name__: {"REVISION": kind.REVISION, "values": [round(float(v), 9) for v in toy()]}
+        for kind, toy in TOYS.items()
+    }
+
+
+@pytest.mark.parametrize("kind", TOYS, ids=lambda kind: kind.__name__)
+def test_another_result_needs_another_revision(kind):
+    recorded = json.loads(FILE.read_text())[kind.__name__]
+    assert recorded["REVISION"] == kind.REVISION, "write revisions.json anew (see this file's top)"
+    found = [float(value) for value in TOYS[kind]()]
+    assert found == pytest.approx(recorded["values"], rel=2e-3, abs=1e-5), (
+        f"{kind.__name__} gives another result: raise its REVISION, then write revisions.json anew"
+    )
+
+
+def test_every_recipe_and_method_has_a_toy():
+    assert {*get_args(Recipe), *METHODS, *ATTACKS} <= set(TOYS)
+
+
+@pytest.mark.xfail(raises=AssertionError, reason="negative control: a changed method is noticed")
+def test_a_changed_method_is_noticed(monkeypatch):
+    monkeypatch.setitem(TOYS, PGD, lambda: evasion(PGD(ball=Linf(0.11), steps=3)))
+    test_another_result_needs_another_revision(PGD)
+
+
+if __name__ == "__main__":
+    FILE.write_text(json.dumps(results(), indent=1) + "\n")
