@@ -69,6 +69,23 @@ def test_a_table_is_standardised_feature_by_feature():
     assert "standardised to mean 0 and deviation 1 for each feature" in check["summary"]
 
 
+def test_a_few_errors_count_where_the_other_scale_makes_none_of_them():
+    """The intervals of the two accuracies overlap, but the rows that differ are all on one side."""
+
+    class Mostly(nn.Module):
+        def forward(self, z):
+            if z.max() > 1:
+                return Trained(lambda z: z / 255)(z)
+            answers = Trained(lambda z: z)(z)
+            dark = z[:, 0, 0, 0] < 0.03
+            return torch.where(dark[:, None], answers.roll(1, dims=1), answers)
+
+    check = normalisation(Mostly(), X, truth(X), box=UNIT)
+    accuracy = check["details"]["accuracy"]
+    assert accuracy["in [0, 255]"]["low"] <= accuracy["as given"]["high"]
+    assert "in [0, 255]: it classifies 100.0% of 300 members correctly then" in check["summary"]
+
+
 def test_a_bad_model_on_the_right_scale_is_not_blamed_on_the_scale():
     y = torch.randint(5, (300,), generator=RNG)
     assert normalisation(Trained(lambda z: z), X, y, box=UNIT)["status"] == "pass"

@@ -23,6 +23,19 @@ def noted(log: Path) -> list[str]:
     return log.read_text().split() if log.exists() else []
 
 
+def same(one: Artifact, other: Artifact) -> bool:
+    return (
+        one.facts == other.facts
+        and one.arrays.keys() == other.arrays.keys()
+        and all(
+            each.dtype == other.arrays[name].dtype
+            and each.shape == other.arrays[name].shape
+            and each.tobytes() == other.arrays[name].tobytes()
+            for name, each in one.arrays.items()
+        )
+    )
+
+
 def value(store: Store, stage: Stage) -> float:
     return float(store.read(key(stage)).facts["value"])
 

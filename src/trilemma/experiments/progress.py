@@ -7,8 +7,8 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, IO
+from contextlib import contextmanager, suppress
+from typing import IO, TYPE_CHECKING
 
 from trilemma.experiments.events import (
     Advanced,
@@ -91,8 +91,8 @@ def duration(seconds: float) -> str:
     """In the two units a person would use: "12 s", "3 min", "2 h 5 min".
 
     >>> from trilemma.experiments.progress import duration
-    >>> [duration(s) for s in (0.2, 59.4, 61, 7_500)]
-    ['1 s', '60 s', '1 min', '2 h 5 min']
+    >>> [duration(s) for s in (0.2, 59.4, 61.0, 7_500.0)]
+    ['1 s', '59 s', '1 min', '2 h 5 min']
     """
     if seconds < 60:
         return f"{max(1, round(seconds))} s"
@@ -115,7 +115,7 @@ class _Lines:
         line = _remark(event) or self._step(event, now)
         if line:
             self.said = now
-            print(line, file=self.stream, flush=True)
+            _say(line, self.stream)
 
     def close(self) -> None:
         """Nothing stays open."""
@@ -155,7 +155,7 @@ class _Bars:
             if remark := _remark(event) or _failure(event):
                 live.console.print(remark, markup=False, highlight=False)
         elif remark := _remark(event):
-            print(remark, file=self.stream, flush=True)
+            _say(remark, self.stream)
 
     def close(self) -> None:
         """Take the bars away."""
@@ -197,6 +197,11 @@ def _draw(tally: Tally, elapsed: float) -> "Table":
     spent = f"{duration(elapsed)}, {tally.left(elapsed)}".removesuffix(", ")
     table.add_row(Text("all stages", style="bold"), total, Text(count), Text(spent, style="dim"))
     return table
+
+
+def _say(line: str, stream: IO[str]) -> None:
+    with suppress(OSError):  # a terminal that was closed is no reason to lose a stage
+        print(line, file=stream, flush=True)
 
 
 def _remark(event: Event) -> str:

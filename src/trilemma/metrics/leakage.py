@@ -27,10 +27,12 @@ class MembershipMetrics:
 
     Args:
         auc: P(member > non-member) + P(tie) / 2, in [0, 1]; chance is 0.5. Interval: percentile
-            bootstrap.
+            bootstrap; where the samples are (nearly) separated or tiny, so that resampling sees
+            too little, widened to the exact interval from disjoint pairs.
         best_threshold_accuracy: balanced accuracy at the threshold that is best for these very
             rows, in [0.5, 1] (the papers' worst case). Interval: bootstrap, which takes off the
-            optimism of choosing on the same rows.
+            optimism of choosing on the same rows; widened to that of the exact rates at the best
+            threshold where resampling sees too little.
         held_out_threshold_accuracy: balanced accuracy, in [0, 1], on one random half of the rows
             at the threshold that is best on the other half. Interval: exact.
         advantage: 2 (best_threshold_accuracy - 0.5), in [0, 1].

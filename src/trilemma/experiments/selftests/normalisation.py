@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trilemma import metrics
 from trilemma.experiments.selftests.checks import Check, passed, warned
@@ -34,36 +35,46 @@ def normalisation(model: "nn.Module", x: "Tensor", y: "Tensor", *, box: "Box") -
         box: where valid inputs are declared to be.
 
     Returns:
-        A warning where another scale is better with disjoint 99 % intervals, naming it, or where
-        inputs leave the box.
+        A warning where inputs leave the box, or where another scale is clearly better, naming it:
+        the accuracies' 99 % intervals are disjoint, or errors halve at least and the rows on
+        which the two scales disagree favour the other one at 99 %.
     """
     truth = y.argmax(1) if y.ndim > 1 else y
-    given = _accuracy(model, x, truth)
-    tried = {name: _accuracy(model, other, truth) for name, other in _rescaled(x, box)}
-    others = {name: found for name, found in tried.items() if found is not None}
-    outside = _outside(x, box)
+    given = _right(model, x, truth)
+    tried = {name: _right(model, other, truth) for name, other in _rescaled(x, box)}
+    others = {name: right for name, right in tried.items() if right is not None}
+    measured = {} if given is None else {"as given": given, **others}
     details = {
-        "accuracy": {
-            "as given": given.to_json() if given else None,
-            **{name: found.to_json() for name, found in others.items()},
-        },
+        "accuracy": {name: _accuracy(right).to_json() for name, right in measured.items()},
         "rows": len(x),
     }
+    outside = _outside(x, box)
     problems = [outside] if outside else []
-    best = max(others, key=lambda name: others[name].value, default=None)
-    if given and best and others[best].low > given.high:
+    best = max(others, key=lambda name: others[name].mean(), default=None)
+    if given is not None and best is not None and _clearly_better(others[best], given):
         problems.insert(
             0,
-            f"The model seems to expect inputs {best}: it classifies {others[best].value:.1%} of"
-            f" {len(x)} members correctly then, {given.value:.1%} as they are given.",
+            f"The model seems to expect inputs {best}: it classifies {others[best].mean():.1%} of"
+            f" {len(x)} members correctly then, {given.mean():.1%} as they are given.",
         )
     if problems:
         return warned(" ".join(problems), **details)
+    said = "" if given is None else f" ({given.mean():.1%} correct as given)"
     return passed(
-        "Members are classified no better on any other usual scale"
-        + (f" ({given.value:.1%} correct as given)." if given else "."),
-        **details,
+        f"Members are classified clearly better on no other usual scale{said}.", **details
     )
+
+
+def _clearly_better(other: NDArray[np.bool_], given: NDArray[np.bool_]) -> bool:
+    if _accuracy(other).low > _accuracy(given).high:
+        return True
+    gained, lost = int((other & ~given).sum()), int((given & ~other).sum())
+    halved = 2 * (~other).sum() <= (~given).sum()
+    return bool(halved and gained + lost and metrics.rate(gained, gained + lost, LEVEL).low > 0.5)
+
+
+def _accuracy(right: NDArray[np.bool_]) -> Estimate:
+    return metrics.accuracy(right, level=LEVEL)
 
 
 def _rescaled(x: "Tensor", box: "Box") -> "Iterator[tuple[str, Tensor]]":
@@ -98,8 +109,8 @@ def _rescaled(x: "Tensor", box: "Box") -> "Iterator[tuple[str, Tensor]]":
         yield f"standardised to mean 0 and deviation 1 for each {what}", standard
 
 
-def _accuracy(model: "nn.Module", x: "Tensor", truth: "Tensor") -> Estimate | None:
-    """None where the model refuses such inputs."""
+def _right(model: "nn.Module", x: "Tensor", truth: "Tensor") -> NDArray[np.bool_] | None:
+    """Which rows are classified correctly; None where the model refuses such inputs."""
     import torch
 
     from trilemma.core.modes import evaluating
@@ -109,7 +120,7 @@ def _accuracy(model: "nn.Module", x: "Tensor", truth: "Tensor") -> Estimate | No
             answers = [model(part).argmax(1) for part in x.split(BATCH)]
         except Exception:  # a model may check its inputs' range: it does not expect this one
             return None
-    return metrics.accuracy(np.asarray(torch.cat(answers).cpu() == truth), level=LEVEL)
+    return np.asarray(torch.cat(answers).cpu() == truth.cpu())
 
 
 def _outside(x: "Tensor", box: "Box") -> str:
