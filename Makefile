@@ -23,13 +23,13 @@ demo: $(RUNTIME) ## install what is needed, then audit two models trained on dig
 	@$(BIN)/trilemma demo
 
 test: $(DEV) lint docs ## the whole gate: format, lint, types, room contracts, docs, tests
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadgroup
+	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(DEV) ## format, lint, types, room contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+	@$(BIN)/lint-imports --no-logo
 
 docs: $(DEV) ## build the site into docs/_build/html; a warning is an error
 	@$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -b html docs docs/_build/html

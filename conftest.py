@@ -125,6 +125,11 @@ def _own_store(
         monkeypatch.setenv("TRILEMMA_DATA", str(request.getfixturevalue("data_folder")))
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Bytes that hold the time, as gzip's do, would name a test differently in each process."""
+    return f"{argname} of {len(val)} bytes" if isinstance(val, bytes) else None
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """How many tests were not run because their data is not here."""
     skipped = terminalreporter.stats.get("skipped", [])

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import nn
@@ -72,11 +72,12 @@ def test_a_module_that_has_classes_is_still_a_module():
 
 @pytest.mark.parametrize(("ball", "dual"), [(Linf, 1), (L2, 2)])
 @given(seed=seeds, radius=st.floats(0.01, 1.0))
+@settings(max_examples=20)
 def test_adversarial_confidence_of_a_linear_model(ball, dual, seed, radius):
     """The margin 2<w, x> falls by 2 radius ||w||_dual, and nothing in the ball takes more."""
     w = torch.randn(5, generator=seeded(seed), dtype=torch.float64)
     x = torch.randn(3, 5, generator=seeded(seed + 1), dtype=torch.float64)
-    config = AdversarialConfidence(attack=PGD(ball=ball(radius), steps=60, step_size=radius / 2))
+    config = AdversarialConfidence(attack=PGD(ball=ball(radius), steps=20, step_size=radius / 2))
     found = adversarial_confidence(
         lambda z: torch.stack([-(z @ w), z @ w], dim=1),
         x,

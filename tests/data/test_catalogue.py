@@ -138,6 +138,33 @@ def test_what_was_downloaded_must_be_the_published_set(monkeypatch):
         load(sets.Insurance())
 
 
+@pytest.mark.usefixtures("nowhere")
+def test_the_source_digest_is_the_same_before_and_after_the_download(monkeypatch):
+    from trilemma.data import loading
+
+    fetched = []
+
+    def fake(entry, *, progress):
+        fetched.append(entry.name)
+        folder = places.cache_folder() / entry.name
+        folder.mkdir(parents=True)
+        (folder / "insurance.csv").write_text("rows")
+
+    monkeypatch.setattr(loading, "fetch", fake)
+    first = loading.source_digest(sets.Insurance())
+    assert loading.source_digest(sets.Insurance(members=5)) == first
+    assert fetched == ["insurance"]
+
+
+@pytest.mark.usefixtures("nowhere")
+def test_a_downloaded_file_that_was_damaged_since_is_noticed():
+    folder = places.cache_folder() / "cifar10"
+    folder.mkdir(parents=True)
+    (folder / "cifar-10-binary.tar.gz").write_bytes(b"flipped")
+    with pytest.raises(BadInput, match=r"has the checksum md5:\w{32} instead of md5:c32a1d4"):
+        load(sets.CIFAR10())
+
+
 @pytest.mark.parametrize(
     ("platform", "variables", "expected"),
     [

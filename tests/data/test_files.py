@@ -242,6 +242,28 @@ def test_broken_images_and_empty_folders_are_refused(tmp_path):
         read_table(tmp_path / "flat")
 
 
+def test_deep_images_are_refused_because_converting_would_clip_them(tmp_path):
+    folder = images(tmp_path / "in")
+    deep = Image.fromarray(np.full((4, 4), 40_000, dtype=np.uint16))
+    deep.save(tmp_path / "in" / "cat" / "0.png")
+    with pytest.raises(BadInput, match=r"0.png: has more than 8 bits a channel"):
+        read_table(folder)
+
+
+def test_categories_booleans_and_whole_numbers_are_numbers(tmp_path):
+    table = pa.table(
+        {
+            "a": pa.array([True, False]),
+            "b": pa.array([3, 4], type=pa.int8()).dictionary_encode(),
+            "label": pa.array(["x", "y"]).dictionary_encode(),
+        }
+    )
+    pq.write_table(table, tmp_path / "rows.parquet")
+    held = read_table(tmp_path / "rows.parquet")
+    assert held.x.tolist() == [[1, 3], [0, 4]]
+    assert held.y.tolist() == ["x", "y"]
+
+
 def overlapping(tmp_path, **extra):
     second = toy(8, 100)
     second["x"][:3] = toy()["x"][:3]

@@ -20,7 +20,7 @@ from trilemma.experiments.faults import StoreFull
 from trilemma.experiments.graph import Stage, key
 from trilemma.experiments.store import Store
 
-pytestmark = pytest.mark.slow
+slow = pytest.mark.slow
 
 Start = Callable[..., subprocess.Popen[str]]
 Until = Callable[[Callable[[], bool]], None]
@@ -33,7 +33,7 @@ def workers_of(log: Path) -> list[int]:
 def test_a_killed_worker_loses_nothing(
     store: Store, log: Path, undisturbed: Callable[[Stage], float]
 ) -> None:
-    walk = Walk(steps=40, pause=0.1, log=log)
+    walk = Walk(steps=40, pause=0.05, log=log)
     target = Sum(parts=(walk, Number(value=1)))
     killed: list[int] = []
 
@@ -53,6 +53,7 @@ def test_a_killed_worker_loses_nothing(
     assert int(continued.removeprefix("continued-at-")) >= 5
 
 
+@slow
 def test_workers_give_the_same_results_and_the_same_failures(store: Store, tmp_path: Path) -> None:
     child = Sum(parts=(Number(value=1), Raises(error=KeyError)))
     targets = [
@@ -86,6 +87,7 @@ def test_workers_give_the_same_results_and_the_same_failures(store: Store, tmp_p
     assert {each.label for each in events if isinstance(each, Started)} <= set(ended)
 
 
+@slow
 def test_a_stage_that_kills_its_workers_is_a_failure(store: Store) -> None:
     good, bad = Number(value=1), Dies()
     child = Sum(parts=(good, bad))
@@ -96,6 +98,7 @@ def test_a_stage_that_kills_its_workers_is_a_failure(store: Store) -> None:
     assert value(store, good) == 1.0
 
 
+@slow
 def test_a_full_disk_on_a_worker_stops_the_run(tiny_disk: Path) -> None:
     store = Store(tiny_disk / "store")
     run([Number(value=1)], store)
@@ -104,6 +107,7 @@ def test_a_full_disk_on_a_worker_stops_the_run(tiny_disk: Path) -> None:
     assert value(store, Number(value=1)) == 1.0
 
 
+@slow
 def test_a_store_that_workers_keep_elsewhere_is_noticed(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -112,6 +116,7 @@ def test_a_store_that_workers_keep_elsewhere_is_noticed(
         run([Number(value=1)], store, workers=1)
 
 
+@slow
 def test_nobody_at_the_address(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cluster, "_PATIENCE", 1)
     with pytest.raises(BadInput, match=r"nobody answers at tcp://127\.0\.0\.1:9"):
@@ -120,6 +125,7 @@ def test_nobody_at_the_address(store: Store, monkeypatch: pytest.MonkeyPatch) ->
         run([Number(value=1)], store, scheduler="nonsense://x")
 
 
+@slow
 def test_an_interrupted_run_on_workers_stops_them_and_continues_later(
     python: Start, until: Until, store: Store, log: Path, undisturbed: Callable[[Stage], float]
 ) -> None:
@@ -174,6 +180,7 @@ def scheduler(
             process.wait()
 
 
+@slow
 def test_gpu_stages_go_where_a_gpu_is(
     scheduler: tuple[str, subprocess.Popen[bytes]], store: Store
 ) -> None:
@@ -184,6 +191,7 @@ def test_gpu_stages_go_where_a_gpu_is(
     assert {store.read(key(stage)).facts["worker"] for stage in stages} == {"gpu"}
 
 
+@slow
 def test_a_scheduler_that_goes_away_is_an_error_that_loses_nothing(
     scheduler: tuple[str, subprocess.Popen[bytes]],
     store: Store,

@@ -3,6 +3,7 @@
 import copy
 import math
 from collections.abc import Callable
+from importlib import resources
 from typing import Any
 
 import numpy as np
@@ -292,3 +293,10 @@ def document() -> Json:
 @pytest.fixture
 def named_document() -> Callable[[str], Json]:
     return sample
+
+
+@pytest.fixture
+def page_file() -> Callable[[str], str]:
+    """A file of the page, as it is in the package."""
+    folder = resources.files("trilemma.experiments.reports") / "page"
+    return lambda name: (folder / name).read_text(encoding="utf-8")

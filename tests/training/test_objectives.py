@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import nn
@@ -51,6 +51,7 @@ def test_natural_is_the_mean_negative_log_probability():
 
 @pytest.mark.parametrize(("ball", "dual"), [(Linf, 1), (L2, 2)])
 @given(strength=st.floats(0, 1), radius=st.floats(0.01, 1))
+@settings(max_examples=20)
 def test_adversarial_is_the_worst_case_of_a_linear_model(ball, dual, strength, radius):
     """Two classes, margin m: softplus(-(m - 2 strength radius ||w||_dual)) is the worst loss."""
     w = torch.tensor([1.0, -2.0, 0.5], dtype=torch.float64)
@@ -58,7 +59,7 @@ def test_adversarial_is_the_worst_case_of_a_linear_model(ball, dual, strength, r
     with torch.no_grad():
         model.weight.copy_(torch.stack([-w, w]))
     x = torch.randn(5, 3, generator=seeded(0), dtype=torch.float64)
-    attack = PGD(ball=ball(radius), steps=60, step_size=radius / 2)
+    attack = PGD(ball=ball(radius), steps=20, step_size=radius / 2)
     b = Batch(x, torch.ones(5, dtype=torch.long), seeded(0), strength=strength, box=ANYWHERE)
     margin = 2 * (x @ w - strength * radius * w.norm(p=dual))
     expected = nn.functional.softplus(-margin).mean()
@@ -72,6 +73,7 @@ def test_at_strength_0_adversarial_is_natural_and_attacks_nothing():
 
 
 @given(a=st.floats(-3, 3), b=st.floats(-3, 3))
+@settings(max_examples=20)
 def test_losses_and_their_gradients_add_and_scale(a, b):
     model = Counting()
     losses = [

@@ -74,7 +74,7 @@ def stop_at(epoch):
 
 
 @pytest.mark.parametrize("optimiser", OPTIMISERS)
-@pytest.mark.parametrize("stops", [(1,), (3,), (5,), (2, 4), (6,)])
+@pytest.mark.parametrize("stops", [(1,), (2, 4), (6,)])
 def test_a_training_taken_up_again_ends_at_the_same_bits(tmp_path, optimiser, stops):
     recipe, checkpoint = small(optimiser), Checkpoint(tmp_path / "scratch", every_seconds=0.0)
     whole = train(recipe, ROBUST, data(), 5, classes=3)

@@ -1,4 +1,4 @@
-"""A model is queried in eval mode and handed back as it came."""
+"""A model is queried in eval mode, trained in train mode, and handed back as it came."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +12,25 @@ def evaluating(model: object) -> Iterator[None]:
 
     What is not an `nn.Module` (a plain function) is left alone.
     """
-    if not isinstance(model, nn.Module):
+    with _switched(model, training=False):
         yield
-        return
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+
+
+@contextmanager
+def training(model: object) -> Iterator[None]:
+    """Every module of `model` in train mode; each module's own mode is restored on the way out."""
+    with _switched(model, training=True):
+        yield
+
+
+@contextmanager
+def _switched(model: object, *, training: bool) -> Iterator[None]:
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    modes = [module.training for module in modules]
+    if isinstance(model, nn.Module):
+        model.train(training)
     try:
         yield
     finally:
-        for module, training in modes:
-            module.training = training
+        for module, mode in zip(modules, modes, strict=True):
+            module.training = mode

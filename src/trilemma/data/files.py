@@ -199,7 +199,7 @@ def _numeric(path: Path, name: str, column: Any) -> NDArray[np.float64]:
         example = column[0].as_py() if len(column) else ""
         problem = f"column {name!r} holds {kind} ({example!r}), not numbers"
         raise BadInput(str(path), problem, "Code it as numbers, or leave it out")
-    return np.array(column.to_pylist(), dtype=np.float64)
+    return np.asarray(column.cast(kind).to_numpy(), dtype=np.float64)
 
 
 def _folder(path: Path) -> Table:

@@ -13,6 +13,7 @@ from trilemma.data import files
 from trilemma.data.catalogue import Found, absent, known, locate
 from trilemma.data.download import Progress, fetch
 from trilemma.data.duplicates import row_hashes
+from trilemma.data.entries import Entry
 from trilemma.data.loaded import TEST, TRAIN, Info, Loaded, fingerprinted
 from trilemma.data.readers import (
     bundled,
@@ -78,39 +79,34 @@ def load(config: Data, *, progress: Progress | None = None) -> Loaded:
     """
     if isinstance(config, Files):
         return files.read(config)
-    entry = known(config.ENTRY)
-    found = locate(entry)
-    fetched = found is None
-    if found is None:
-        if not entry.remotes:
-            raise absent(entry)
-        fetch(entry, progress=progress)
-        found = locate(entry)
-        if found is None:
-            raise absent(entry)
+    found, fetched = _present(known(config.ENTRY), progress)
     _check_files(found)
-    reader = found.form.reader if found.form else entry.name
+    reader = found.form.reader if found.form else found.entry.name
     return _described(found, READERS[reader](found.paths, config), config, fetched=fetched)
 
 
-def source_digest(config: Data) -> str:
+def source_digest(config: Data, *, progress: Progress | None = None) -> str:
     """What stands for the files of a declared data set in a key, without decoding them.
 
-    Hex blake2b-128 of the names and bytes of what would be read; of the entry's name where the
-    set ships with a dependency or is not on this machine.
+    Hex blake2b-128 of the names and bytes of what is read, or of the entry's name where the set
+    ships with a dependency. What is not on this machine is downloaded first: the digest must be
+    the same before and after, and a publisher that does not answer is better known early.
+
+    Args:
+        config: which one.
+        progress: as in `load`.
+
+    Raises:
+        BadInput, DownloadFailed, MissingExtra: as `load` does before it decodes.
     """
+    digest = hashlib.blake2b(digest_size=16)
     if isinstance(config, Files):
         paths = tuple(Path(path).expanduser() for path in config.paths().values())
     else:
-        found = locate(known(config.ENTRY))
-        if found is None or found.form is None:
-            return hashlib.blake2b(config.ENTRY.encode(), digest_size=16).hexdigest()
-        if all(found.form.sha256):
-            joined = " ".join(found.form.sha256)
-            if joined:
-                return hashlib.blake2b(joined.encode(), digest_size=16).hexdigest()
+        found, _ = _present(known(config.ENTRY), progress)
+        if found.form is None:
+            digest.update(config.ENTRY.encode())
         paths = found.paths
-    digest = hashlib.blake2b(digest_size=16)
     for path in paths:
         within = sorted(each for each in path.rglob("*") if each.is_file())
         for each in within if path.is_dir() else [path]:
@@ -119,15 +115,36 @@ def source_digest(config: Data) -> str:
     return digest.hexdigest()
 
 
+def _present(entry: Entry, progress: Progress | None) -> tuple[Found, bool]:
+    """Where the data set lies, and whether it had to be downloaded just now."""
+    found = locate(entry)
+    if found is not None:
+        return found, False
+    if entry.remotes:
+        fetch(entry, progress=progress)
+        found = locate(entry)
+    if found is None:
+        raise absent(entry)
+    return found, True
+
+
 def _check_files(found: Found) -> None:
-    """Compare the checksums of prepared files with the known ones."""
-    if found.form is None:
-        return
-    for path, expected in zip(found.paths, found.form.sha256, strict=False):
-        actual = _file_digest(path, "sha256").hex()
-        if actual != expected:
-            problem = f"has the checksum sha256:{actual} instead of sha256:{expected}"
-            raise BadInput(str(path), problem, "Fetch it again, or take it away")
+    """Compare checksums: of prepared files, and of what was once downloaded into the cache."""
+    expected = dict.fromkeys(found.paths, "")
+    if found.form is not None and found.form.sha256:
+        sums = (f"sha256:{each}" for each in found.form.sha256)
+        expected = dict(zip(found.paths, sums, strict=True))
+    elif found.how == "cache":
+        published = {remote.file: remote.checksum for remote in found.entry.remotes}
+        expected = {path: published.get(path.name, "") for path in found.paths}
+    for path, checksum in expected.items():
+        algorithm = checksum.partition(":")[0]
+        if (
+            checksum
+            and (actual := f"{algorithm}:{_file_digest(path, algorithm).hex()}") != checksum
+        ):
+            problem = f"has the checksum {actual} instead of {checksum}"
+            raise BadInput(str(path), problem, "Take it away and fetch it again")
 
 
 def _file_digest(path: Path, algorithm: str) -> bytes:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 from torch import Generator, Tensor, nn
@@ -11,6 +10,7 @@ from torch.optim import Optimizer
 from trilemma.core.box import UNIT, Box
 from trilemma.core.errors import TrainingDiverged
 from trilemma.core.generators import global_from
+from trilemma.core.modes import training
 from trilemma.training.objectives import Batch, Term
 
 
@@ -77,7 +77,7 @@ def fit(  # noqa: PLR0913
         True
     """
     for number, (x, y) in enumerate(batches, start=first):
-        with _training(model), global_from(rng):
+        with training(model), global_from(rng):
             batch = Batch(x, y, rng, strength=strength, box=box)
             optimiser.zero_grad(set_to_none=True)
             loss = objective(model, batch)
@@ -89,15 +89,3 @@ def fit(  # noqa: PLR0913
                 raise TrainingDiverged(step=number, loss=value, learning_rate=rate)
             optimiser.step()
         yield Step(number=number, loss=value, rows=len(x))
-
-
-@contextmanager
-def _training(model: nn.Module) -> Iterator[None]:
-    """Every module in train mode; each module's own mode is restored on the way out."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.train()
-    try:
-        yield
-    finally:
-        for module, training in modes:
-            module.training = training

@@ -40,8 +40,10 @@ class Batch:
     rng: Generator
     strength: float = 1.0
     box: Box = UNIT
-    _examples: dict[Evasion, Rows] = dataclasses.field(default_factory=dict, repr=False)
-    _logits: dict[Evasion | None, Logits] = dataclasses.field(default_factory=dict, repr=False)
+    _examples: dict[Evasion, Rows] = dataclasses.field(default_factory=dict, init=False, repr=False)
+    _logits: dict[Evasion | None, Logits] = dataclasses.field(
+        default_factory=dict, init=False, repr=False
+    )
 
     def logits(self, model: nn.Module) -> Logits:
         """The model's answers for `x`, in the mode the model is in."""

@@ -15,17 +15,19 @@ def opened(content: bytes | Path, *, mode: str, name: str) -> Any:
     """A Pillow image in the given mode (`L` grey, `RGB` colour).
 
     Raises:
-        BadInput: no image that Pillow reads, or cut short; names the file.
+        BadInput: no image that Pillow reads, cut short, or of more than 8 bits a channel, which
+            the conversion would clip; names the file.
         MissingExtra: Pillow is not installed.
     """
     image = optional("PIL.Image", "pillow", "reading images")
     try:
         with image.open(content if isinstance(content, Path) else io.BytesIO(content)) as found:
-            return found.convert(mode)
+            if found.mode[0] not in "IF":
+                return found.convert(mode)
     except (OSError, SyntaxError, ValueError) as error:
-        raise BadInput(
-            name, f"is not an image that can be read ({error})", "Fetch it again"
-        ) from None
+        problem = f"is not an image that can be read ({error})"
+        raise BadInput(name, problem, "Fetch or save it again") from None
+    raise BadInput(name, "has more than 8 bits a channel", "Save it with 8 bits, or use a .npz")
 
 
 def resized(

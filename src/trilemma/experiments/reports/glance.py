@@ -91,7 +91,10 @@ def _bars(index: int, name: str, metrics: Sequence[Metric], places: Sequence[flo
         "orientation": "h",
         "name": label(name),
         "y": list(places),
-        "x": [value for _, value, _ in ends],
+        "x": [
+            value if evaluable(metric) else None
+            for metric, (_, value, _) in zip(metrics, ends, strict=True)
+        ],
         "width": 0.74,
         "marker": {"color": colour(index), "opacity": 0.7},
         "error_x": {

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from trilemma.experiments.reports.document import Document
 from trilemma.experiments.reports.figures import attacks, method_title, titles
@@ -108,7 +109,7 @@ def _foot(document: Document) -> Iterator[str]:
     )
 
 
-def _rows(name: str, model: Mapping[str, Mapping[str, object]]) -> str:
+def _rows(name: str, model: Mapping[str, Any]) -> str:
     counts = model["rows"]
     return f"{escaped(name)} {counts['members']} members, {counts['nonmembers']} non-members"
 

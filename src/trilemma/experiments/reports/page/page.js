@@ -6,6 +6,7 @@
     get() { try { return localStorage.getItem("trilemma-theme"); } catch { return null; } },
     set(theme) { try { localStorage.setItem("trilemma-theme", theme); } catch { /* a page without storage */ } },
   };
+  const PAPER = { full: 650, half: 305 }; /* CSS pixels that fit on A4 and on Letter */
   let printing = false;
   let logarithmic = false;
   root.classList.add("js");
@@ -30,6 +31,7 @@
     if (logarithmic && spec.log_range) {
       layout.yaxis = { ...layout.yaxis, type: "log", range: spec.log_range };
     }
+    if (printing) layout.width = box.closest(".pairwise") ? PAPER.half : PAPER.full;
     layout.font.family = getComputedStyle(document.body).fontFamily;
     return Plotly.react(box, data, layout, { displayModeBar: false, responsive: true, showTips: false });
   };
@@ -76,11 +78,11 @@
       setTimeout(() => URL.revokeObjectURL(link.href), 1000);
     });
 
-    /* On paper: the light theme, and nothing folded away. */
+    /* On paper: the light theme, and nothing folded away but the counts of the histograms. */
     let before;
     addEventListener("beforeprint", () => {
       printing = true;
-      before = { theme: root.dataset.theme, closed: [...document.querySelectorAll("details:not([open])")] };
+      before = { theme: root.dataset.theme, closed: [...document.querySelectorAll("details:not([open])")].filter((e) => !e.closest(".pairwise")) };
       root.dataset.theme = "light";
       before.closed.forEach((details) => { details.open = true; });
       drawAll();

@@ -1,0 +1,55 @@
+"""A stored result is found again by its method's REVISION: where the result changes, so must it.
+
+When a test here fails and the change is meant, raise the REVISION and record the new numbers
+under it.
+"""
+
+import pytest
+import torch
+
+from trilemma.attacks.evasion import ATTACKS, PGD
+from trilemma.attacks.membership import METHODS, AdversarialConfidence, Confidence
+from trilemma.core.balls import L2, Linf
+from trilemma.core.box import UNIT
+from trilemma.core.generators import seeded
+
+LINF = PGD(ball=Linf(0.1), steps=3, step_size=0.02)
+LINF_FROM_X = PGD(ball=Linf(0.1), steps=3, step_size=0.02, random_start=False)
+EUCLIDEAN = PGD(ball=L2(0.2), steps=2, restarts=3)
+
+# per method, revision and settings: the sum of squares of the toy result
+RECORDED = {
+    (PGD, 1, LINF): 11.9087156475,
+    (PGD, 1, LINF_FROM_X): 11.0553787732,
+    (PGD, 1, EUCLIDEAN): 11.1382048913,
+    (Confidence, 1, Confidence()): 0.710484293768,
+    (AdversarialConfidence, 1, AdversarialConfidence(attack=LINF)): 0.141622452732,
+}
+
+
+def wave(*shape):
+    """Numbers in (0, 1) that no generator draws."""
+    count = torch.Size(shape).numel()
+    return (0.5 + 0.49 * torch.arange(count, dtype=torch.float64).mul(1.7).sin()).view(shape)
+
+
+def model(x):
+    return (x @ (4 * wave(5, 8) - 2)).relu() @ (6 * wave(8, 3) - 3)
+
+
+def result(config):
+    x, y = wave(6, 5), torch.tensor([0, 1, 2, 0, 1, 2])
+    if type(config) in ATTACKS:
+        return ATTACKS[type(config)](model, x, y, config, rng=seeded(0))
+    return METHODS[type(config)].signal(model, x, y, config, box=UNIT, rng=seeded(0))
+
+
+def test_every_method_has_a_record_of_its_revision():
+    recorded = {(kind, revision) for kind, revision, _ in RECORDED}
+    assert recorded == {(kind, kind.REVISION) for kind in (*ATTACKS, *METHODS)}
+
+
+@pytest.mark.parametrize(("kind", "revision", "config"), list(RECORDED))
+def test_the_result_is_that_of_the_revision(kind, revision, config):
+    found = result(config).square().sum().item()
+    assert found == pytest.approx(RECORDED[kind, revision, config], rel=1e-9)

@@ -1,0 +1,83 @@
+"""A trained model is found again by its recipe's REVISION: where the result changes, so must it.
+
+When a test here fails and the change is meant, raise the REVISION and record the new numbers
+under it.
+"""
+
+import pytest
+import torch
+
+from trilemma.attacks.evasion import PGD
+from trilemma.core.balls import Linf
+from trilemma.core.dataset import Dataset
+from trilemma.core.generators import seeded
+from trilemma.training import (
+    MLP,
+    SGD,
+    Adam,
+    Adversarial,
+    Batch,
+    Constant,
+    Cosine,
+    FashionCNN,
+    Natural,
+    SmallCNN,
+    Steps,
+    YaleCNN,
+    train,
+)
+from trilemma.training.recipes import NETWORKS
+
+ATTACK = PGD(ball=Linf(0.1), steps=3)
+OBJECTIVES = {
+    (Natural(), 1): 0.228184667208,
+    (Adversarial(attack=ATTACK), 1): 0.479969238083,
+    (0.5 * Natural(), 1): 0.114092333604,
+    (Natural() + Adversarial(attack=ATTACK), 1): 0.708153905291,
+}
+SHORT = {"epochs": 2, "batch": 4, "warmup": 1, "ramp": 0}
+RECIPES = {
+    (SmallCNN(**SHORT), 1): 62.0185,
+    (YaleCNN(**SHORT), 1): 0.1045811,
+    (FashionCNN(**SHORT, scale=0.05), 1): 2.320409,
+    (MLP(**SHORT, hidden=(8,)), 1): 8.70937,
+    (MLP(**SHORT, hidden=(8,), optimiser=SGD(), course=Steps(at=(1,))), 1): 26.71128,
+    (MLP(**SHORT, hidden=(8,), optimiser=Adam(weight_decay=0.1), course=Cosine()), 1): 9.883918,
+    (MLP(**SHORT, hidden=(8,), course=Constant(), clip_norm=0.1), 1): 8.753985,
+}
+
+
+def wave(*shape):
+    """Numbers in (0, 1) that no generator draws."""
+    count = torch.Size(shape).numel()
+    return (0.5 + 0.49 * torch.arange(count, dtype=torch.float64).mul(1.7).sin()).view(shape)
+
+
+def toy(*shape):
+    return wave(9, *shape), torch.arange(9) % 3
+
+
+def test_every_recipe_has_a_record_of_its_revision():
+    recorded = {(type(recipe), revision) for recipe, revision in RECIPES}
+    assert recorded == {(kind, kind.REVISION) for kind in NETWORKS}
+
+
+@pytest.mark.parametrize(("objective", "revision"), list(OBJECTIVES))
+def test_the_loss_is_that_of_the_revision(objective, revision):
+    assert revision == objective.REVISION
+    model = torch.nn.Linear(5, 3).double()
+    with torch.no_grad():
+        model.weight.copy_(4 * wave(3, 5) - 2)
+        model.bias.zero_()
+    found = objective(model, Batch(*toy(5), seeded(0))).item()
+    assert found == pytest.approx(OBJECTIVES[objective, revision], rel=1e-9)
+
+
+@pytest.mark.parametrize(("recipe", "revision"), list(RECIPES))
+def test_the_trained_model_is_that_of_the_revision(recipe, revision):
+    """In float32, whose rounding differs between machines: close, not equal."""
+    x, y = toy(1, 8, 8)
+    data = Dataset(x.float(), y)
+    model = train(recipe, Adversarial(attack=ATTACK), data, 0, classes=3).model
+    found = model(data.x).double().square().sum().item()
+    assert found == pytest.approx(RECIPES[recipe, revision], rel=1e-3)
