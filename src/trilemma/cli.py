@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from trilemma import __version__
-from trilemma.core.errors import BadInput, TrilemmaError
+from trilemma.core.errors import BadInput, MissingExtra, TrilemmaError
 
 if TYPE_CHECKING:
     from trilemma.experiments.store import Store
@@ -96,18 +96,15 @@ def audit(  # noqa: PLR0913  # one parameter an option, as typer wants it
     debug: Debug = False,
 ) -> None:
     """Audit a model: a declared experiment, your own model, or recorded predictions."""
-    from trilemma.experiments import declared
 
     def table() -> dict[str, Any]:
-        chosen = [("FILE", file), ("--model", model), ("--predictions", predictions)]
-        given = [what for what, value in chosen if value]
-        if len(given) != 1:
-            found = " and ".join(given) or "none of them"
-            raise BadInput("audit", f"got {found}", "Give one of FILE, --model, --predictions")
+        from trilemma.experiments import declared
+
+        form = _one_of({"FILE": file, "--model": model, "--predictions": predictions})
+        own = {"weights": weights, "members": members, "nonmembers": nonmembers, "eps": eps}
+        if form != "--model":
+            _refuse_others(form, **own)
         if predictions:
-            _refuse_others(
-                "--predictions", weights=weights, members=members, nonmembers=nonmembers, eps=eps
-            )
             return declared.from_predictions(predictions, name or [])
         if model:
             return declared.from_model(
@@ -119,9 +116,7 @@ def audit(  # noqa: PLR0913  # one parameter an option, as typer wants it
                 names=name or [],
                 seed=seed,
             )
-        _refuse_others(
-            "FILE", weights=weights, members=members, nonmembers=nonmembers, eps=eps, name=name
-        )
+        _refuse_others(form, name=name)
         return declared.read(Path(str(file)))
 
     def run() -> int:
@@ -264,6 +259,15 @@ def _show(table: object) -> None:
     Console(soft_wrap=not sys.stdout.isatty()).print(table)
 
 
+def _one_of(forms: dict[str, object]) -> str:
+    """The one form of the command that was given."""
+    given = [form for form, value in forms.items() if value]
+    if len(given) != 1:
+        found = " and ".join(given) or "none of them"
+        raise BadInput("audit", f"got {found}", f"Give one of {', '.join(forms)}")
+    return given[0]
+
+
 def _refuse_others(form: str, **given: object) -> None:
     """An option that belongs to another form of the command would be ignored: say so instead."""
     for option, value in given.items():
@@ -274,14 +278,18 @@ def _refuse_others(form: str, **given: object) -> None:
 
 
 def _finish(run: Callable[[], int], debug: bool) -> NoReturn:
-    """Run; an error of ours is one sentence and status 2, and shows no traceback unless asked."""
+    """Run; an error of ours is one sentence and shows no traceback unless asked.
+
+    Bad input and a missing extra are status 2; what goes wrong later (a full disk, a download that
+    fails) is status 1.
+    """
     try:
         raise typer.Exit(run())
     except TrilemmaError as error:
         if debug:
             raise
         typer.echo(f"trilemma: {error}", err=True)
-        raise typer.Exit(2) from None
+        raise typer.Exit(2 if isinstance(error, BadInput | MissingExtra) else 1) from None
     except KeyboardInterrupt:
         typer.echo("trilemma: stopped; what was finished is kept, run again to go on", err=True)
         raise typer.Exit(130) from None

@@ -95,6 +95,12 @@ def test_roc_axis_ends_at_one_row(named_document: Callable[[str], Json]) -> None
     assert all(x > 0 and y > 0 for t in figure.data for x, y in zip(t["x"], t["y"], strict=True))
 
 
+def test_nothing_is_interpolated(any_document: Json) -> None:
+    """Between two thresholds there is none: curves and outlines are staircases."""
+    lines = [t for f in figures(any_document) for t in f.data if t.get("mode") == "lines"]
+    assert {t["line"].get("shape", "linear") for t in lines if t["name"] != "guessing"} == {"hv"}
+
+
 def test_a_curve_that_begins_late_says_so(document: Json) -> None:
     assert "begins with a rise" not in roc(document).words  # type: ignore[union-attr]
     for model in document["models"].values():

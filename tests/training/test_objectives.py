@@ -117,6 +117,7 @@ def test_examples_are_made_in_the_box_and_against_the_model_in_eval_mode():
     model, b = Counting().train(), batch(box=Box(0.0, 0.95))
     adversarial = b.adversarial(model, PGD(ball=Linf(0.5)))
     assert adversarial.max() == 0.95
+    assert b.adversarial(model, PGD(ball=Linf(0.5))) is adversarial  # made once
     assert model.trained == 0
     assert model.training
 

@@ -8,7 +8,7 @@ from trilemma.experiments import finished, methods
 from trilemma.experiments.decode import decode
 from trilemma.experiments.document import Json, document
 from trilemma.experiments.events import Event, ignore
-from trilemma.experiments.execution import run
+from trilemma.experiments.execution import Outcomes, run
 from trilemma.experiments.plan import Cell, describe_recorded, recorded_cell
 from trilemma.experiments.recorded import Predictions, read_recorded
 from trilemma.experiments.store import Store
@@ -45,12 +45,21 @@ def audit(
         return again
     cells, about = plan(table)
     check(list(about["models"]), list(about["methods"]))
+    inputs = [stage for cell in cells for stage in cell.inputs]
+    _refuse(run(inputs, store, on_event=on_event))
     stages = [stage for cell in cells for stage in cell.stages()]
     outcomes = run(stages, store, scheduler=scheduler, workers=workers, on_event=on_event)
     built = document(about["name"], cells, outcomes, store, about=about)
     if built["status"] == "complete":
         finished.remember(table, store, built)
     return built
+
+
+def _refuse(outcomes: Outcomes) -> None:
+    """Data or a model that cannot be used are bad input, said before anything is trained."""
+    for failed in outcomes.failures():
+        if failed.kind in ("BadInput", "MissingExtra"):
+            raise BadInput(failed.label, failed.error)
 
 
 def plan(table: Mapping[str, Any]) -> tuple[list[Cell], Json]:

@@ -27,6 +27,7 @@ class Cell:
         missing: attacks that cannot be evaluated here, by id, with the reason.
         benign, adversarial: the evaluations that accuracies are read from.
         source: the stage that made the model, where there is one.
+        inputs: stages that only look at what the user gave; they run before all others.
         data_probe, model_probe: self-tests.
     """
 
@@ -40,6 +41,7 @@ class Cell:
     split: Stage | None = None
     data_probe: Stage | None = None
     model_probe: Stage | None = None
+    inputs: tuple[Stage, ...] = ()
 
     def stages(self) -> list[Stage]:
         """Everything the document reads."""

@@ -89,6 +89,7 @@ def cell(declared: Experiment, name: str, seed: int) -> Cell:
         else None,
         source=source,
         split=split,
+        inputs=(split, source) if isinstance(source, Own) else (split,),
         data_probe=ProbeData(split=split, seed=seed),
         model_probe=ProbeModel(split=split, source=source, box=declared.box, name=name),
     )

@@ -13,7 +13,12 @@ from trilemma.core.types import Classifier, Labels, PerRow, Rows
 
 @dataclass(frozen=True, kw_only=True, config={"extra": "forbid", "arbitrary_types_allowed": True})
 class AdversarialConfidence:
-    """The strategy I_A.
+    """Confidence on adversarial inputs (I_A).
+
+    A record is called a member when the model's probability of its true label, asked about the
+    record's adversarial example, is at least a threshold.
+
+    Source: Song et al. 2019, eq. 18.
 
     Args:
         attack: how the adversarial example is made; the paper takes the ball that the model

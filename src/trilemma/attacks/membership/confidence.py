@@ -11,7 +11,13 @@ from trilemma.oracles import Oracle, log_probabilities
 
 @dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
 class Confidence:
-    """The strategy I_B: it has no settings; a threshold is the metrics' business."""
+    """Confidence on benign inputs (I_B).
+
+    A record is called a member when the model's probability of its true label is at least a
+    threshold; the threshold is the metrics' business, so there are no settings.
+
+    Source: Song et al. 2019, eq. 17.
+    """
 
     REVISION: ClassVar[int] = 1
 
