@@ -17,10 +17,12 @@ from trilemma.core.balls import Ball
 from trilemma.data import Files, Scaling
 from trilemma.data.known import CATALOGUE
 from trilemma.data.presets import PRESETS, Sizes
+from trilemma.experiments import claims
 from trilemma.experiments.methods import text
 from trilemma.training.objectives import Objective
 from trilemma.training.recipes import Recipe
 
+ACCURACIES = ("train", "test", "adversarial_train", "adversarial_test")
 BAR = "\\|"  # inside a cell
 
 
@@ -104,6 +106,62 @@ def _count(rows: int | None) -> str:
     return "the rest" if rows is None else f"{rows:,}"
 
 
+def ledger() -> str:
+    """Each claim as it was decided."""
+    return _table(
+        ("claim", "published", "measured", "status"),
+        (
+            (
+                f"{each.claim.paper}, {each.claim.where}: {each.claim.statement}",
+                each.claim.published,
+                each.measured or "-",
+                each.status,
+            )
+            for each in claims.ledger()
+        ),
+    )
+
+
+def studies() -> str:
+    """What came out of each study that was run: all seeds of all models."""
+    parts = []
+    for study in claims.studies():
+        document = claims.record(study)
+        if document is not None:
+            parts.append(f"**{study}**: {_scale(document)}.\n\n{_outcome(document)}")
+    return "\n\n".join(parts) or "No study's record is at hand."
+
+
+def _scale(document: Mapping[str, Any]) -> str:
+    data = document["provenance"]["data"]
+    seeds = ", ".join(map(str, document["provenance"]["seeds"]))
+    parts = [
+        f"{data['members']:,} members and {data['nonmembers']:,} non-members",
+        f"seeds {seeds}",
+    ]
+    return "; ".join([*parts, *filter(None, [data.get("deviation", "").rstrip(".")])])
+
+
+def _outcome(document: Mapping[str, Any]) -> str:
+    rows = []
+    for name, model in document["models"].items():
+        accuracy = [_seeds(model["accuracy"][part]) for part in ACCURACIES]
+        leaks = [
+            _seeds(attack["best_threshold_accuracy"]) for attack in model["membership"].values()
+        ]
+        rows.append((name, *accuracy, *leaks))
+    attacks = (method["title"] for method in document["methods"].values())
+    return _table(("model", *(part.replace("_", " ") for part in ACCURACIES), *attacks), rows)
+
+
+def _seeds(metric: Mapping[str, Any]) -> str:
+    """Mean over seeds and the widest of their 95 % intervals, in per cent."""
+    if "not_evaluable" in metric:
+        return "n/a"
+    value, low, high = (100 * metric[part] for part in ("value", "low", "high"))
+    return f"{value:.2f} ({low:.2f} to {high:.2f})"
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "membership": partial(kinds, Membership),
     "evasion": partial(kinds, Evasion),
@@ -114,6 +172,8 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "files": partial(kinds, Files),
     "data": data,
     "presets": presets,
+    "ledger": ledger,
+    "studies": studies,
 }
 
 

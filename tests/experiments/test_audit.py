@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import jsonschema
 import numpy as np
@@ -72,7 +73,13 @@ def own(tmp_path, monkeypatch):
 
 def declared(factory="mine:make", weights=None, members="m.npz", nonmembers="n.npz", eps="0.1"):
     return from_model(
-        factory, weights, members=members, nonmembers=nonmembers, eps=eps, names=["own"], seed=0
+        factory,
+        weights,
+        members=Path(members),
+        nonmembers=Path(nonmembers),
+        eps=eps,
+        names=["own"],
+        seed=0,
     )
 
 

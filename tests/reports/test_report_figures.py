@@ -192,3 +192,9 @@ def test_logarithmic_range_holds_every_bar(any_document: Json) -> None:
         heights = [y for trace in figure.data for y in trace["y"] if y > 0]
         assert low < math.log10(min(heights))
         assert math.log10(max(heights)) < high
+
+
+def test_plotly_reads_no_markup_in_names(named_document: Callable[[str], Json]) -> None:
+    names = {trace.get("name", "") for f in figures(named_document("hostile")) for trace in f.data}
+    assert any("&lt;/script&gt;" in name for name in names)
+    assert not any("<" in name for name in names)
