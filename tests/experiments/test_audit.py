@@ -206,18 +206,17 @@ def test_a_collapsed_training_fails_alone_and_says_so(store):
     stuck = {
         "recipe": {
             "kind": "MLP",
-            "epochs": 11,
+            "epochs": 14,
             "hidden": [4],
-            "optimiser": {"kind": "SGD", "learning_rate": 1e-12},
+            # each step halves the weights: every answer becomes the uniform one
+            "optimiser": {"kind": "SGD", "learning_rate": 0.5, "momentum": 0, "weight_decay": 1},
         }
     }
     lost = {**SMALL, "models": {**SMALL["models"], "stuck": stuck}, "seeds": [0]}
     document = audit(lost, store)
     jsonschema.validate(document, schema())
-    if document["status"] == "complete":
-        pytest.fail("the toy was meant to stay at its start")
-    kinds = {failure["kind"] for failure in document["failures"]}
-    assert "TrainingCollapsed" in kinds or "TrainingDiverged" in kinds
+    assert document["failures"][0]["kind"] == "TrainingCollapsed"
+    assert document["failures"][0]["stage"] == "train stuck, seed 0"
     assert "value" in document["models"]["natural"]["membership"]["confidence"]["auc"]
     assert "not_evaluable" in document["models"]["stuck"]["membership"]["confidence"]["auc"]
 
@@ -238,7 +237,7 @@ deadly = int(sys.argv[3])
 def watch(event):
     if isinstance(event, Advanced) and event.label == "train robust, seed 1":
         print(event.done, flush=True)
-        if event.done == deadly:
+        if deadly and event.done >= deadly:
             os.kill(os.getpid(), signal.SIGKILL)
 
 document = audit(table, Store(Path(sys.argv[2])), on_event=watch)
@@ -247,7 +246,7 @@ print(json.dumps({name: document["models"][name] for name in document["models"]}
 
 
 def test_a_training_killed_midway_continues_and_ends_at_the_same_numbers(tmp_path):
-    recipe = {"kind": "SmallCNN", "epochs": 6}
+    recipe = {"kind": "SmallCNN", "epochs": 12}
     models = {name: {**model, "recipe": recipe} for name, model in SMALL["models"].items()}
     table = {**SMALL, "models": models, "seeds": [1]}
 
@@ -264,10 +263,11 @@ def test_a_training_killed_midway_continues_and_ends_at_the_same_numbers(tmp_pat
     assert undisturbed.returncode == 0, undisturbed.stderr
     killed = run("disturbed", 3)
     assert killed.returncode == -signal.SIGKILL
-    assert killed.stdout.split() == ["1", "2", "3"]
+    reached = int(killed.stdout.split()[-1])
+    assert 3 <= reached < 12
     resumed = run("disturbed", 0)
     assert resumed.returncode == 0, resumed.stderr
-    assert resumed.stdout.split("\n")[0] in ("3", "4")  # not from the start
+    assert int(resumed.stdout.split()[0]) >= reached  # not from the start
     assert json.loads(resumed.stdout.splitlines()[-1]) == json.loads(
         undisturbed.stdout.splitlines()[-1]
     )

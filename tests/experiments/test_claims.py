@@ -7,15 +7,15 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trilemma.experiments.claims import CLAIMS, STUDIES, Z, decide, ledger, record, studies
+from trilemma.experiments.claims import CLAIMS, STUDIES, decide, ledger, record, studies
 from trilemma.experiments.methods import METRICS
 from trilemma.experiments.specs import experiment
 
 CLAIM = CLAIMS[1]  # I_A above I_B of one model
 
 
-def estimate(value, error):
-    return {"value": value, "low": value - Z * error, "high": value + Z * error, "level": 0.95}
+def estimate(value, half):
+    return {"value": value, "low": value - half, "high": value + half, "level": 0.95}
 
 
 def metric(values, error):
@@ -45,7 +45,7 @@ def test_reproduced_needs_every_sign_and_a_clear_mean(pairs, error):
     found = decide(CLAIM, document(larger, smaller, error))
     differences = [a - b for a, b in pairs]
     mean = sum(differences) / len(pairs)
-    limit = Z * error * (2 / len(pairs)) ** 0.5
+    limit = error * (2 / len(pairs)) ** 0.5
     if abs(mean - limit) > 1e-9:
         expected = min(differences) > 0 and mean > limit
         assert found.status == ("reproduced" if expected else "not reproduced")

@@ -1,24 +1,23 @@
 """The claims ledger: findings of the papers, decided from the records of declared studies.
 
 How a claim is decided was fixed before the studies ran: a difference is *reproduced* when it has
-the paper's sign with every seed and its mean over seeds exceeds 1.96 of its standard errors
-(over rows, read off the seeds' intervals); else it is *not reproduced*, and the numbers say how.
+the paper's sign with every seed and its mean over seeds exceeds the 95 % margin that the choice of
+rows leaves (`metrics.difference`); else it is *not reproduced*, and the numbers say how.
 """
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from trilemma.core.errors import BadInput
+from trilemma.metrics import difference
 
 Document: TypeAlias = Mapping[str, Any]
 Status: TypeAlias = Literal["reproduced", "not reproduced", "not run"]
 STUDIES = Path(__file__).with_name("studies")
 METRIC = "best_threshold_accuracy"
-Z = 1.96
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -158,43 +157,28 @@ def decide(claim: Claim, document: Document | None) -> Decision:
     """Apply the rule that this module's first lines state."""
     if document is None:
         return Decision(claim=claim, status="not run")
-    larger, smaller = (_accuracies(document, *side) for side in (claim.larger, claim.smaller))
-    if not larger or not smaller:
+    larger, smaller = (_strongest(document, *side) for side in (claim.larger, claim.smaller))
+    if larger is None or smaller is None:
         return Decision(claim=claim, status="not run", measured="the study is incomplete")
-    pairs = list(zip(larger, smaller, strict=True))
-    differences = [a["value"] - b["value"] for a, b in pairs]
-    mean = sum(differences) / len(differences)
-    error = math.sqrt(sum(_error(a) ** 2 + _error(b) ** 2 for a, b in pairs)) / len(pairs)
-    holds = min(differences) > 0 and mean > Z * error
+    found = difference(larger, smaller)
+    seeds = ", ".join(f"{100 * each:+.2f}" for each in found.seeds)
     return Decision(
         claim=claim,
-        status="reproduced" if holds else "not reproduced",
-        measured=f"{_mean(larger)} against {_mean(smaller)}: {100 * mean:+.2f} points"
-        f" (seeds {', '.join(f'{100 * each:+.2f}' for each in differences)};"
-        f" standard error {100 * error:.2f})",
+        status="reproduced" if found.clear else "not reproduced",
+        measured=f"{100 * larger['value']:.2f} % against {100 * smaller['value']:.2f} %:"
+        f" {100 * found.mean:+.2f} points (seeds {seeds}; 95 % margin {100 * found.margin:.2f})",
         scale=_scale(document),
         deviation=str(document["provenance"]["data"].get("deviation", "")),
     )
 
 
-def _accuracies(document: Document, model: str, attacks: Sequence[str]) -> list[Document]:
-    """Of each seed, the estimate of the attack that is strongest over all seeds."""
-    found = []
-    for attack in attacks:
-        metric = document["models"].get(model, {}).get("membership", {}).get(attack, {}).get(METRIC)
-        if metric is None or "not_evaluable" in metric:
-            return []
-        found.append(metric)
-    best: Document = max(found, key=lambda metric: float(metric["value"]))
-    return list(best.get("seeds", [best]))
-
-
-def _error(estimate: Document) -> float:
-    return float(estimate["high"] - estimate["low"]) / (2 * Z)
-
-
-def _mean(estimates: Sequence[Document]) -> str:
-    return f"{100 * sum(float(each['value']) for each in estimates) / len(estimates):.2f} %"
+def _strongest(document: Document, model: str, attacks: Sequence[str]) -> Document | None:
+    """The accuracy of the attack that is strongest over all seeds; None where one is missing."""
+    membership = document["models"].get(model, {}).get("membership", {})
+    found: list[Document] = [membership.get(attack, {}).get(METRIC, {}) for attack in attacks]
+    if not all("value" in metric for metric in found):
+        return None
+    return max(found, key=lambda metric: float(metric["value"]))
 
 
 def _scale(document: Document) -> str:

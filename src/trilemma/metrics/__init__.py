@@ -1,6 +1,7 @@
 """Arrays in, numbers with intervals out. NumPy only."""
 
 from trilemma.metrics.bootstrap import Replicates, bootstrap
+from trilemma.metrics.compare import Difference, difference
 from trilemma.metrics.epsilon import epsilon_lower_bound
 from trilemma.metrics.estimate import Estimate, Metric, NotEvaluable
 from trilemma.metrics.held_out import Halves, HeldOut, halves, held_out
@@ -13,6 +14,7 @@ from trilemma.metrics.roc import Curve, Roc, roc, thin
 
 __all__ = [
     "Curve",
+    "Difference",
     "Estimate",
     "Flagged",
     "Halves",
@@ -26,6 +28,7 @@ __all__ = [
     "bootstrap",
     "combine",
     "confidence_histogram",
+    "difference",
     "epsilon_lower_bound",
     "halves",
     "held_out",

@@ -12,9 +12,9 @@ from trilemma.experiments.reports.quantities import (
     Metric,
     evaluable,
     in_words,
-    shown,
     strongest,
 )
+from trilemma.metrics import difference
 
 BEST = MEMBERSHIP["best_threshold_accuracy"]
 SOBER = ("held_out_threshold_accuracy", "auc")  # do not choose their threshold on the same rows
@@ -25,9 +25,9 @@ def verdict(document: Document) -> dict[str, Any]:
     """Headline, sentences and warnings for a document, whose own `verdict` is not looked at.
 
     Models are compared by the strongest of the attacks that could be evaluated on all of them, and
-    are said to differ only where the intervals do not overlap. An attack is said to beat guessing
-    only where the interval of its accuracy at a held-out threshold, or of its AUC, lies above that
-    of guessing.
+    are said to differ only where the difference is clear (`metrics.difference`). An attack is said
+    to beat guessing only where the interval of its accuracy at a held-out threshold, or of its
+    AUC, lies above that of guessing.
 
     Args:
         document: an audit document, with or without `verdict`.
@@ -110,13 +110,19 @@ def _headline(document: Document, leaks: Mapping[str, Metric]) -> str:
         return "This audit has no membership result: no attack could be evaluated."
     if len(leaks) == 1:
         ((title, metric),) = leaks.items()
+        if not _shown(document):
+            return (
+                f"No attack here is shown to tell rows that {quoted(title)} was trained on from"
+                f" others: the best is right {BEST.show(metric['value'])} of the time; guessing"
+                " gives 50 %."
+            )
         return (
             f"An attacker who sees the answers of {quoted(title)} tells rows it was trained on from"
             f" others with {BEST.show(metric['value'])} accuracy; guessing gives 50 %."
         )
     order = sorted(leaks, key=lambda title: float(leaks[title]["value"]))
     low, high = (BEST.show(leaks[title]["value"]) for title in (order[0], order[-1]))
-    if _apart(leaks[order[0]], leaks[order[-1]]):
+    if difference(leaks[order[-1]], leaks[order[0]]).clear:
         return (
             f"{quoted(order[-1])} gives away more about who was in its training data than"
             f" {quoted(order[0])}: an attacker is right {high} of the time instead of {low};"
@@ -124,8 +130,7 @@ def _headline(document: Document, leaks: Mapping[str, Metric]) -> str:
         )
     return (
         "No clear difference in what these models give away about who was in their training data:"
-        f" an attacker is right {low} to {high} of the time, and the intervals overlap;"
-        " guessing gives 50 %."
+        f" an attacker is right {low} to {high} of the time; guessing gives 50 %."
     )
 
 
@@ -156,6 +161,12 @@ def _beats(metrics: Mapping[str, Metric]) -> bool | None:
     """Whether an interval that does not choose its own threshold lies above guessing."""
     able = [metrics[name] for name in SOBER if evaluable(metrics.get(name))]
     return any(metric["low"] > 0.5 for metric in able) if able else None
+
+
+def _shown(document: Document) -> bool:
+    """Whether some attack on some model beats guessing."""
+    attacks = [a for model in document["models"].values() for a in model["membership"].values()]
+    return any(map(_beats, attacks))
 
 
 def _usefulness(accuracy: Mapping[str, Metric]) -> Iterator[str]:
@@ -217,15 +228,22 @@ def _comparisons(leaks: Mapping[str, Metric]) -> Iterator[str]:
 
 def _pair(one: str, other: str, leaks: Mapping[str, Metric]) -> str:
     less, more = sorted((one, other), key=lambda title: float(leaks[title]["value"]))
-    ranges = " and ".join(f"{shown(leaks[title], BEST).interval} %" for title in (more, less))
-    if _apart(leaks[less], leaks[more]):
+    found = difference(leaks[more], leaks[less])
+    points, margin = f"{100 * found.mean:.2f}", f"{100 * found.margin:.2f}"
+    each = " with every seed," if len(found.seeds) > 1 else ""
+    if found.clear:
         return (
-            f"{quoted(more)} leaks more than {quoted(less)}: the intervals of their strongest"
-            f" attacks, {ranges}, do not overlap."
+            f"{quoted(more)} leaks more than {quoted(less)}: its strongest attack is right {points}"
+            f" points more often,{each} and the choice of rows explains up to {margin} points."
         )
+    why = (
+        f"the choice of rows alone explains up to {margin} points"
+        if found.mean <= found.margin
+        else "not so with every seed"
+    )
     return (
-        f"No clear difference between {quoted(more)} and {quoted(less)}: the intervals of their"
-        f" strongest attacks, {ranges}, overlap."
+        f"No clear difference between {quoted(more)} and {quoted(less)}: on the former the"
+        f" strongest attack is right {points} points more often, but {why}."
     )
 
 
@@ -233,12 +251,8 @@ def _ranking(leaks: Mapping[str, Metric]) -> str:
     order = sorted(leaks, key=lambda title: float(leaks[title]["value"]))
     listed = ", ".join(f"{quoted(title)} {BEST.show(leaks[title]['value'])}" for title in order)
     pairs = list(combinations(order, 2))
-    clear = sum(_apart(leaks[less], leaks[more]) for less, more in pairs)
+    clear = sum(difference(leaks[more], leaks[less]).clear for less, more in pairs)
     return (
         f"From the least to the most, by the strongest attack on each: {listed}. Of the"
-        f" {len(pairs)} pairs, {clear} have intervals that do not overlap."
+        f" {len(pairs)} pairs, {clear} differ clearly."
     )
-
-
-def _apart(less: Metric, more: Metric) -> bool:
-    return less["high"] is not None and float(more["low"]) > float(less["high"])
