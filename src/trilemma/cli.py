@@ -14,6 +14,7 @@ from trilemma import __version__
 from trilemma.core.errors import BadInput, MissingExtra, TrilemmaError
 
 if TYPE_CHECKING:
+    from trilemma.experiments.deliver import Outputs
     from trilemma.experiments.store import Store
 
 app = typer.Typer(
@@ -36,6 +37,7 @@ EXIT = (
 Html = Annotated[
     Path | None, typer.Option("--html", help="The report page. Default: NAME.audit.html here.")
 ]
+NoHtml = Annotated[bool, typer.Option("--no-html", help="Write no report page.")]
 JsonFile = Annotated[
     str | None, typer.Option("--json", help="The audit document; '-' for standard output.")
 ]
@@ -57,35 +59,46 @@ Workers = Annotated[int, typer.Option(min=0, help="Compute in this many local pr
 Scheduler = Annotated[
     str | None, typer.Option(help="A Dask cluster: tcp://host:8786 or tls://host:8786.")
 ]
+File = Annotated[Path | None, typer.Argument(help="A declared experiment (YAML).")]
+Factory = Annotated[
+    str | None, typer.Option("--model", help="Your own model: package.module:factory.")
+]
+Weights = Annotated[Path | None, typer.Option(help="Its weights, a safetensors file.")]
+Members = Annotated[
+    Path | None,
+    typer.Option(help="Rows it was trained on: npz (x, y), CSV, Parquet, or images by class."),
+]
+Nonmembers = Annotated[Path | None, typer.Option(help="Rows it never saw, in any of these forms.")]
+Eps = Annotated[str | None, typer.Option(help="L_inf budget of adversarial inputs; 8/255 is fine.")]
+Classes = Annotated[
+    int | None, typer.Option(min=2, help="Classes of --model, where labels do not name all.")
+]
+Seed = Annotated[int | None, typer.Option(min=0, help="Seed of a --model audit. [default: 0]")]
+Recorded = Annotated[
+    list[Path] | None, typer.Option("--predictions", help="Recorded answers; repeatable.")
+]
+Names = Annotated[
+    list[str] | None, typer.Option("--name", help="Name of the model; one for each --predictions.")
+]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, no summary.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")]
 
 
 @app.command(epilog=EXIT)
 def audit(  # noqa: PLR0913  # one parameter an option, as typer wants it
-    file: Annotated[Path | None, typer.Argument(help="A declared experiment (YAML).")] = None,
-    model: Annotated[
-        str | None, typer.Option(help="Your own model: package.module:factory.")
-    ] = None,
-    weights: Annotated[Path | None, typer.Option(help="Its weights, a safetensors file.")] = None,
-    members: Annotated[
-        Path | None,
-        typer.Option(help="Rows it was trained on: npz (x, y), CSV, Parquet, or images by class."),
-    ] = None,
-    nonmembers: Annotated[Path | None, typer.Option(help="Rows it never saw.")] = None,
-    eps: Annotated[
-        str | None, typer.Option(help="L_inf budget of adversarial inputs; 8/255 is fine.")
-    ] = None,
-    predictions: Annotated[
-        list[Path] | None,
-        typer.Option(help="Recorded predictions: npz, CSV, Parquet; repeatable."),
-    ] = None,
-    name: Annotated[
-        list[str] | None, typer.Option(help="Name of the model; one for each --predictions.")
-    ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of a --model audit.")] = 0,
+    file: File = None,
+    model: Factory = None,
+    weights: Weights = None,
+    members: Members = None,
+    nonmembers: Nonmembers = None,
+    eps: Eps = None,
+    classes: Classes = None,
+    seed: Seed = None,
+    predictions: Recorded = None,
+    name: Names = None,
     json_file: JsonFile = None,
     html: Html = None,
+    no_html: NoHtml = False,
     markdown: Markdown = None,
     junit: Junit = None,
     fail_if: FailIf = None,
@@ -97,40 +110,21 @@ def audit(  # noqa: PLR0913  # one parameter an option, as typer wants it
 ) -> None:
     """Audit a model: a declared experiment, your own model, or recorded predictions."""
 
-    def table() -> dict[str, Any]:
-        from trilemma.experiments import declared
-
-        form = _one_of({"FILE": file, "--model": model, "--predictions": predictions})
-        own = {"weights": weights, "members": members, "nonmembers": nonmembers, "eps": eps}
-        if form != "--model":
-            _refuse_others(form, **own)
-        if predictions:
-            return declared.from_predictions(predictions, name or [])
-        if model:
-            return declared.from_model(
-                model,
-                weights,
-                members=members,
-                nonmembers=nonmembers,
-                eps=eps,
-                names=name or [],
-                seed=seed,
-            )
-        _refuse_others(form, name=name)
-        return declared.read(Path(str(file)))
-
     def run() -> int:
-        from trilemma.experiments.deliver import Outputs, deliver
+        from trilemma.experiments.declared import Own, choose
 
-        outputs = Outputs(json=json_file, html=html, markdown=markdown, junit=junit, quiet=quiet)
-        return deliver(
-            table(),
-            fail_if or [],
-            outputs,
-            store=_store(store),
-            workers=workers,
-            scheduler=scheduler,
+        own = Own(
+            factory=model,
+            weights=weights,
+            members=members,
+            nonmembers=nonmembers,
+            eps=eps,
+            classes=classes,
+            seed=seed,
         )
+        table = choose(file, own, predictions or [], name or [])
+        outputs = _outputs(json_file, html, markdown, junit, page=not no_html, quiet=quiet)
+        return _deliver(table, fail_if, outputs, store, workers, scheduler)
 
     _finish(run, debug)
 
@@ -139,6 +133,7 @@ def audit(  # noqa: PLR0913  # one parameter an option, as typer wants it
 def demo(  # noqa: PLR0913
     json_file: JsonFile = None,
     html: Html = None,
+    no_html: NoHtml = False,
     markdown: Markdown = None,
     junit: Junit = None,
     fail_if: FailIf = None,
@@ -150,12 +145,10 @@ def demo(  # noqa: PLR0913
     """Train a natural and a robust model on real digits and audit both side by side."""
 
     def run() -> int:
-        from trilemma.experiments import declared
-        from trilemma.experiments.deliver import Outputs, deliver
+        from trilemma.experiments.declared import DEMO, read
 
-        outputs = Outputs(json=json_file, html=html, markdown=markdown, junit=junit, quiet=quiet)
-        table = declared.read(declared.DEMO)
-        return deliver(table, fail_if or [], outputs, store=_store(store), workers=workers)
+        outputs = _outputs(json_file, html, markdown, junit, page=not no_html, quiet=quiet)
+        return _deliver(read(DEMO), fail_if, outputs, store, workers)
 
     _finish(run, debug)
 
@@ -217,10 +210,11 @@ def claims(context: typer.Context) -> None:
 
 
 @claims_app.command("run", epilog=EXIT)
-def claims_run(
+def claims_run(  # noqa: PLR0913
     study: Annotated[str, typer.Argument(help="A declared study, as `trilemma claims` names it.")],
     json_file: JsonFile = None,
     html: Html = None,
+    no_html: NoHtml = False,
     store: StoreRoot = None,
     workers: Workers = 0,
     scheduler: Scheduler = None,
@@ -230,14 +224,11 @@ def claims_run(
     """Run a study anew (hours on two cores; interrupted, it continues) and report on it."""
 
     def run() -> int:
-        from trilemma.experiments import claims, declared
-        from trilemma.experiments.deliver import Outputs, deliver
+        from trilemma.experiments.claims import study_file
+        from trilemma.experiments.declared import read
 
-        table = declared.read(claims.study_file(study))
-        outputs = Outputs(json=json_file, html=html, quiet=quiet)
-        return deliver(
-            table, [], outputs, store=_store(store), workers=workers, scheduler=scheduler
-        )
+        outputs = _outputs(json_file, html, page=not no_html, quiet=quiet)
+        return _deliver(read(study_file(study)), None, outputs, store, workers, scheduler)
 
     _finish(run, debug)
 
@@ -259,22 +250,40 @@ def _show(table: object) -> None:
     Console(soft_wrap=not sys.stdout.isatty()).print(table)
 
 
-def _one_of(forms: dict[str, object]) -> str:
-    """The one form of the command that was given."""
-    given = [form for form, value in forms.items() if value]
-    if len(given) != 1:
-        found = " and ".join(given) or "none of them"
-        raise BadInput("audit", f"got {found}", f"Give one of {', '.join(forms)}")
-    return given[0]
+def _outputs(
+    json_file: str | None,
+    html: Path | None,
+    markdown: Path | None = None,
+    junit: Path | None = None,
+    *,
+    page: bool,
+    quiet: bool,
+) -> "Outputs":
+    from trilemma.experiments.deliver import Outputs
+
+    return Outputs(
+        json=json_file, html=html, page=page, markdown=markdown, junit=junit, quiet=quiet
+    )
 
 
-def _refuse_others(form: str, **given: object) -> None:
-    """An option that belongs to another form of the command would be ignored: say so instead."""
-    for option, value in given.items():
-        if value:
-            raise BadInput(
-                f"--{option}", f"does not apply to {form}", "It belongs to --model; see --help"
-            )
+def _deliver(
+    table: dict[str, Any],
+    conditions: list[str] | None,
+    outputs: "Outputs",
+    store: Path | None,
+    workers: int,
+    scheduler: str | None = None,
+) -> int:
+    from trilemma.experiments.deliver import deliver
+
+    return deliver(
+        table,
+        conditions or [],
+        outputs,
+        store=_store(store),
+        workers=workers,
+        scheduler=scheduler,
+    )
 
 
 def _finish(run: Callable[[], int], debug: bool) -> NoReturn:

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from trilemma.core.errors import BadInput, TrilemmaError
 from trilemma.experiments.audit import audit
-from trilemma.experiments.declared import from_model
+from trilemma.experiments.declared import Own, from_model
 from trilemma.experiments.reports import schema
 from trilemma.experiments.store import Store
 
@@ -71,16 +71,9 @@ def own(tmp_path, monkeypatch):
     return tmp_path
 
 
-def declared(factory="mine:make", weights=None, members="m.npz", nonmembers="n.npz", eps="0.1"):
-    return from_model(
-        factory,
-        weights,
-        members=Path(members),
-        nonmembers=Path(nonmembers),
-        eps=eps,
-        names=["own"],
-        seed=0,
-    )
+def declared(factory="mine:make", members="m.npz", nonmembers="n.npz", eps="0.1", **given):
+    own = Own(factory=factory, members=Path(members), nonmembers=Path(nonmembers), eps=eps, **given)
+    return from_model(own, ["own"])
 
 
 def test_an_audit_compares_models_over_seeds(store):
@@ -173,12 +166,17 @@ def table(path, x, y):
         ({"members": "one_class.npz"}, "class"),
         ({"eps": "-0.1"}, "radius"),
         ({"eps": "nan"}, "radius"),
+        ({"eps": "0"}, "radius: is 0, which perturbs nothing"),
+        ({"eps": "1"}, "radius: is 1: the ball reaches beyond the box"),
+        ({"nonmembers": "wide.npz"}, "of 120 rows lie outside the box .*they span"),
+        ({"classes": 2}, "class"),
     ],
 )
 def test_bad_input_is_refused_before_any_work(own, store, change, said):
     x = np.random.default_rng(1).random((60, 6), dtype=np.float32)
     table("nan.npz", np.where(x > 0.9, np.nan, x), np.arange(60) % 3)
     table("fraction.npz", x, np.arange(60) / 2)
+    table("wide.npz", 5 * x, np.arange(60) % 3)
     table("one_class.npz", x, np.zeros(60, dtype=int))
     np.savez("object.npz", x=x.astype(object), y=np.arange(60) % 3)
     torch.save({"w": torch.zeros(3)}, own / "pickle.pt")
@@ -195,11 +193,125 @@ def test_bad_input_is_refused_before_any_work(own, store, change, said):
         ({"kind": "Digits", "members": 1000, "nonmembers": 1000}, "1,?797|1797"),
         ({"kind": "YaleB", "preset": "song", "members": 3}, "not both"),
         ({"kind": "Digits", "preset": "song"}, "song"),
+        ({"kind": "BreastCancer", "members": 60, "nonmembers": 60}, "takes images"),
     ],
 )
 def test_a_split_that_cannot_be_made_is_refused_before_any_training(store, data, said):
     with pytest.raises(BadInput, match=said):
         audit({**SMALL, "data": data}, store)
+
+
+def recorded(path, rows=40):
+    rng = np.random.default_rng(2)
+    table = rng.dirichlet(np.ones(3), size=2 * rows)
+    label = np.arange(rows) % 3
+    np.savez(
+        path,
+        output_train=table[:rows],
+        output_test=table[rows:],
+        train_label=label,
+        test_label=label,
+    )
+    return str(path)
+
+
+def test_recorded_and_trained_models_suffer_the_same_declared_attacks(store, tmp_path):
+    mixed = {
+        **SMALL,
+        "models": {
+            "natural": SMALL["models"]["natural"],
+            "old": {"predictions": recorded(tmp_path / "old.npz")},
+        },
+        "attacks": {
+            "mine": {"kind": "Confidence"},
+            "i_a": SMALL["attacks"]["confidence_adversarial"],
+        },
+        "seeds": [0],
+    }
+    document = audit(mixed, store)
+    jsonschema.validate(document, schema())
+    for model in document["models"].values():
+        assert list(model["membership"]) == ["mine", "i_a"]
+        assert "value" in model["membership"]["mine"]["auc"]
+    assert set(document["methods"]) == {"mine", "i_a"}
+    old = document["models"]["old"]["membership"]["i_a"]["auc"]
+    assert "no predictions on adversarial" in old["not_evaluable"]
+
+
+def test_without_a_budget_the_adversarial_attack_is_not_evaluable(own, store):
+    document = audit(declared(eps=None), store)
+    jsonschema.validate(document, schema())
+    found = document["models"]["own"]["membership"]["confidence_adversarial"]["auc"]
+    assert "no perturbation budget" in found["not_evaluable"]
+
+
+def test_classes_that_no_label_names_can_be_declared(own, store):
+    x = np.random.default_rng(3).random((120, 6), dtype=np.float32)
+    for name, part in (("m2", x[:60]), ("n2", x[60:])):
+        np.savez(f"{name}.npz", x=part, y=np.arange(60) % 2)  # the model knows three classes
+    files = {"members": "m2.npz", "nonmembers": "n2.npz"}
+    with pytest.raises(BadInput, match="--classes"):
+        audit(declared(**files), store)
+    assert audit(declared(**files, classes=3), store)["status"] == "complete"
+
+
+def test_a_factory_that_brings_its_own_weights_is_told_apart_by_them(own, store):
+    with (own / "mine.py").open("a") as file:
+        file.write(
+            "def loaded():\n"
+            "    from safetensors.torch import load_file\n"
+            "    model = make()\n"
+            "    model.load_state_dict(load_file('inner.safetensors'))\n"
+            "    return model\n"
+        )
+    documents = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        model = torch.nn.Sequential(torch.nn.Linear(6, 8), torch.nn.ReLU(), torch.nn.Linear(8, 3))
+        save_file(model.state_dict(), "inner.safetensors")
+        documents.append(audit(declared("mine:loaded"), store))
+    first, second = (d["models"]["own"]["membership"]["confidence"]["auc"] for d in documents)
+    assert first != second
+
+
+def test_data_that_moved_between_classes_are_other_data(tmp_path, store):
+    from PIL import Image
+
+    from trilemma.experiments import finished
+
+    rng = np.random.default_rng(4)
+    for side in ("m", "n"):
+        for name in ("a", "b"):
+            (tmp_path / side / name).mkdir(parents=True)
+            for i in range(3):
+                pixels = rng.integers(256, size=(8, 8, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(tmp_path / side / name / f"{name}{i}.png")
+    data = {"kind": "Files", "members": str(tmp_path / "m"), "nonmembers": str(tmp_path / "n")}
+    table = {**SMALL, "data": data}
+    before = finished._path(table, store)
+    assert finished._path(table, store) == before
+    (tmp_path / "m" / "a" / "a0.png").rename(tmp_path / "m" / "b" / "a0.png")
+    assert finished._path(table, store) != before
+
+
+def test_other_files_of_a_known_data_set_are_other_data(tmp_path, store, monkeypatch):
+    from trilemma.experiments import finished
+
+    table = {**SMALL, "data": {"kind": "FashionMNIST", "members": 9, "nonmembers": 9}}
+    keys = set()
+    for content in (b"one", b"two"):
+        folder = tmp_path / content.decode()
+        folder.mkdir()
+        for name in (
+            "train-images-idx3",
+            "train-labels-idx1",
+            "t10k-images-idx3",
+            "t10k-labels-idx1",
+        ):
+            (folder / f"{name}-ubyte.gz").write_bytes(content)
+        monkeypatch.setenv("TRILEMMA_DATA", str(folder))
+        keys.add(finished._path(table, store))
+    assert len(keys) == 2
 
 
 def test_a_collapsed_training_fails_alone_and_says_so(store):

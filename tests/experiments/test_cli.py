@@ -148,6 +148,12 @@ def test_the_exit_status_tells(tmp_path, condition, status):
             "folder does not exist",
         ),
         (["audit", "--predictions", "p.npz", "--html", "."], "is a folder"),
+        (
+            ["audit", "--predictions", "p.npz", "--json", "x", "--junit", "x"],
+            "is named for two outputs",
+        ),
+        (["audit", "--predictions", "none.npz", "--fail-if", "auc"], "cannot read 'auc'"),
+        (["audit", "--predictions", "p.npz", "--name", "a<b"], "'a<b' cannot name a model"),
         (["audit", "--predictions", "p.npz", "--name", "a", "--name", "b"], "2 names for 1"),
         (["data", "get", "digit"], "'digit' is not known"),
         (["claims", "run", "no-study"], "'no-study' is not known"),
@@ -211,7 +217,9 @@ def test_a_finished_audit_is_answered_from_the_store_without_torch(tmp_path):
 
 def test_an_attack_that_fails_makes_the_audit_incomplete_and_the_status_1(tmp_path):
     (tmp_path / "mine.py").write_text(
-        "import torch\n"
+        "import os, torch\n"
+        "print('a word from the module')\n"
+        "os.write(1, b'and one past Python\\n')\n"
         "class Net(torch.nn.Module):\n"
         "    def __init__(self):\n"
         "        super().__init__()\n"
@@ -231,7 +239,9 @@ def test_an_attack_that_fails_makes_the_audit_incomplete_and_the_status_1(tmp_pa
     arguments = ["--members", "m.npz", "--nonmembers", "n.npz", "--eps", "0.1", "--json", "-"]
     done = trilemma("audit", "--model", "mine:Net", *arguments, cwd=tmp_path)
     assert done.returncode == 1, done.stderr
-    document = json.loads(done.stdout)
+    document = json.loads(done.stdout)  # and nothing else: a user's prints go to standard error
+    assert "a word from the module" in done.stderr
+    assert "and one past Python" in done.stderr
     jsonschema.validate(document, schema())
     assert document["status"] == "incomplete"
     assert any("no gradients here" in failure["error"] for failure in document["failures"])
@@ -264,3 +274,31 @@ def test_nothing_is_written_beside_what_was_asked_for(tmp_path, tmp_path_factory
     trilemma("audit", "--predictions", path, *arguments, cwd=tmp_path)
     found = {each.name for each in tmp_path.iterdir()} - {"trilemma-store", "trilemma-cache"}
     assert found == {"a.npz", "page.html"}
+
+
+def test_a_quiet_audit_still_says_that_it_lost_something(tmp_path):
+    stuck = "{kind: MLP, epochs: 2, optimiser: {kind: SGD, learning_rate: 1.0e+30}}"
+    (tmp_path / "bad.yaml").write_text(
+        "data: {kind: Digits, members: 60, nonmembers: 60}\n"
+        f"models: {{wild: {{recipe: {stuck}}}}}\n"
+    )
+    done = trilemma("audit", "bad.yaml", "--quiet", "--no-html", cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert "trilemma: This audit is incomplete" in done.stderr
+    assert "diverged" in done.stderr
+
+
+def test_links_are_followed_and_devices_are_left_alone(tmp_path):
+    path = recorded(tmp_path / "a.npz")
+    (tmp_path / "link.html").symlink_to(tmp_path / "real.html")
+    fifo = tmp_path / "pipe"
+    os.mkfifo(fifo)
+    reader = subprocess.Popen(["cat", str(fifo)], stdout=subprocess.PIPE, text=True)
+    arguments = ["--html", "link.html", "--markdown", "pipe", "--quiet"]
+    done = trilemma("audit", "--predictions", path, *arguments, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "link.html").is_symlink()
+    assert (tmp_path / "real.html").is_file()
+    assert "a" in reader.communicate(timeout=60)[0]
+    assert fifo.is_fifo()

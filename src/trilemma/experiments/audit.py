@@ -5,11 +5,12 @@ from typing import Any, TypeAlias
 
 from trilemma.core.errors import BadInput, MissingExtra
 from trilemma.experiments import finished, methods
+from trilemma.experiments.declared import portable
 from trilemma.experiments.decode import decode
 from trilemma.experiments.document import Json, document
 from trilemma.experiments.events import Event, ignore
 from trilemma.experiments.execution import Outcomes, run
-from trilemma.experiments.plan import Cell, describe_recorded, recorded_cell
+from trilemma.experiments.plan import Cell, check_name, describe_recorded, recorded_cell
 from trilemma.experiments.recorded import Predictions, read_recorded
 from trilemma.experiments.store import Store
 
@@ -88,12 +89,14 @@ def _recorded(table: Mapping[str, Any]) -> tuple[list[Cell], Json]:
         str(name): decode(each, Predictions, f"models.{name}").predictions
         for name, each in table["models"].items()
     }
+    for name in paths:
+        check_name(name)
     models = {name: read_recorded(path, name=name) for name, path in paths.items()}
     cells = [recorded_cell(name, models[name], path) for name, path in paths.items()]
     about = {
         "name": str(table.get("name", "audit")),
         "seeds": [],
-        "spec": dict(table),
+        "spec": portable(dict(table)),
         "data": {"name": ", ".join(path.name for path in paths.values())},
         "models": {name: describe_recorded(models[name], path) for name, path in paths.items()},
         "methods": {attack: methods.recorded(attack) for attack in methods.RECORDED},

@@ -1,5 +1,6 @@
 """Reading a declared experiment: a YAML file, or what the command line says. No torch."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ def _resolve(value: Any, folder: Path, key: str = "") -> Any:
     if isinstance(value, list):
         return [_resolve(v, folder) for v in value]
     if key in PATHS and isinstance(value, str):
-        return str((folder / value).resolve())
+        return str((folder / Path(value).expanduser()).resolve())
     return value
 
 
@@ -48,6 +49,11 @@ class _Strict(yaml.SafeLoader):
         seen = set()
         for name, _ in node.value:
             if name.tag != "tag:yaml.org,2002:merge":
+                if name.tag != "tag:yaml.org,2002:str":
+                    raise yaml.YAMLError(
+                        f"key {name.value} in line {name.start_mark.line + 1} is not text to YAML;"
+                        f" write '{name.value}' in quotes"
+                    )
                 spelt = str(name.value)
                 if spelt in seen:
                     line = name.start_mark.line + 1
@@ -72,46 +78,103 @@ def from_predictions(paths: list[Path], names: list[str]) -> dict[str, Any]:
     twice = sorted({name for name in chosen if chosen.count(name) > 1})
     if twice:
         raise BadInput("--name", f"{', '.join(twice)} names two models", "Name each by --name")
-    models = {name: {"predictions": str(path)} for name, path in zip(chosen, paths, strict=True)}
+    models = {
+        name: {"predictions": _absolute(path)} for name, path in zip(chosen, paths, strict=True)
+    }
     return {"name": "-".join(chosen), "models": models}
 
 
-def from_model(
-    factory: str,
-    weights: Path | None,
-    *,
-    members: Path | None,
-    nonmembers: Path | None,
-    eps: str | None,
-    names: list[str],
-    seed: int,
-) -> dict[str, Any]:
-    """The table of an audit of a user's own model.
+@dataclass(frozen=True, kw_only=True)
+class Own:
+    """A user's own model as the command line describes it.
 
     Args:
+        factory: `package.module:factory`.
+        weights: a safetensors file; None where the factory returns a trained model.
+        members, nonmembers: files or folders of rows.
         eps: L_inf budget of the adversarial inputs; None leaves them out.
+        classes: how many the model tells apart, where the labels do not name them all.
+        seed: of the attacks' randomness.
+    """
+
+    factory: str | None = None
+    weights: Path | None = None
+    members: Path | None = None
+    nonmembers: Path | None = None
+    eps: str | None = None
+    classes: int | None = None
+    seed: int | None = None
+
+
+def choose(
+    file: Path | None, own: Own, predictions: list[Path], names: list[str]
+) -> dict[str, Any]:
+    """The table of the one form of audit that was asked for.
+
+    Args:
+        file: a declared experiment.
+        own: a user's model; only its `factory` asks for an audit of it.
+        predictions: files of recorded predictions.
+        names: for the models.
+
+    Raises:
+        BadInput: none or several forms, or an option that belongs to another form.
+    """
+    forms = {"FILE": file, "--model": own.factory, "--predictions": predictions}
+    given = [form for form, value in forms.items() if value]
+    if len(given) != 1:
+        found = " and ".join(given) or "none of them"
+        raise BadInput("audit", f"got {found}", f"Give one of {', '.join(forms)}")
+    if own.factory is not None:
+        return from_model(own, names)
+    foreign = [name for name, value in vars(own).items() if value is not None]
+    if file is not None and names:
+        foreign.append("name")
+    if foreign:
+        raise BadInput(f"--{foreign[0]}", f"does not apply to {given[0]}", "See --help")
+    return read(file) if file is not None else from_predictions(predictions, names)
+
+
+def from_model(own: Own, names: list[str]) -> dict[str, Any]:
+    """The table of an audit of a user's own model.
 
     Raises:
         BadInput: members or non-members are missing, or there is more than one name.
     """
-    for option, path in (("--members", members), ("--nonmembers", nonmembers)):
-        if path is None:
-            raise BadInput(option, "is missing", "An audit needs rows of both kinds")
+    if own.members is None or own.nonmembers is None:
+        option = "--members" if own.members is None else "--nonmembers"
+        raise BadInput(option, "is missing", "An audit needs rows of both kinds")
     if len(names) > 1:
         raise BadInput("--name", f"{len(names)} names for one model", "Give one")
-    name = names[0] if names else (weights.stem if weights else factory.replace(":", "."))
+    factory = str(own.factory)
+    name = names[0] if names else own.weights.stem if own.weights else factory.replace(":", ".")
     attacks: dict[str, Any] = {"confidence": {"kind": "Confidence"}}
-    if eps is not None:
-        ball = {"kind": "Linf", "radius": eps}
+    if own.eps is not None:
+        ball = {"kind": "Linf", "radius": own.eps}
         attacks["confidence_adversarial"] = {
             "kind": "AdversarialConfidence",
             "attack": {"kind": "PGD", "ball": ball, "steps": 20},
         }
-    own = {"factory": factory} | ({"weights": str(weights)} if weights else {})
+    data = {"members": _absolute(own.members), "nonmembers": _absolute(own.nonmembers)}
+    classes = {} if own.classes is None else {"classes": own.classes}
+    weights = {"weights": _absolute(own.weights)} if own.weights else {}
     return {
         "name": name,
-        "data": {"kind": "Files", "members": str(members), "nonmembers": str(nonmembers)},
-        "models": {name: own},
+        "data": {"kind": "Files", **data, **classes},
+        "models": {name: {"factory": factory, **weights}},
         "attacks": attacks,
-        "seeds": [seed],
+        "seeds": [own.seed or 0],
     }
+
+
+def portable(table: Any, key: str = "") -> Any:
+    """The table for a report that others read: files by their names, not by where they lie."""
+    if isinstance(table, dict):
+        return {name: portable(value, name) for name, value in table.items()}
+    if isinstance(table, list):
+        return [portable(value) for value in table]
+    return Path(table).name if key in PATHS and isinstance(table, str) else table
+
+
+def _absolute(path: Path) -> str:
+    return str(path.expanduser().resolve())

@@ -1,8 +1,10 @@
 """Handing an audit to its user: files, the terminal, the exit status."""
 
 import json
+import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ class Outputs:
     Args:
         json: the document; `-` is standard output, then everything else goes to standard error.
         html: the report page; None writes `<name>.audit.html` in the current folder.
+        page: whether there is a report page at all.
         markdown, junit: None writes none.
         quiet: no progress and no summary.
     """
@@ -30,6 +33,7 @@ class Outputs:
     html: Path | None = None
     markdown: Path | None = None
     junit: Path | None = None
+    page: bool = True
     quiet: bool = False
 
     def files(self) -> list[Path]:
@@ -54,11 +58,9 @@ def deliver(
     Raises:
         BadInput: before any work starts: a bad declaration, condition or output path.
     """
-    for path in outputs.files():
-        if not path.resolve().parent.is_dir():
-            raise BadInput(str(path), "its folder does not exist", "Make it first")
-        if path.is_dir():
-            raise BadInput(str(path), "is a folder", "Give a file's name")
+    _check_outputs(outputs.files())
+    for text in conditions:
+        gate.check_form(text)
     parsed: list[gate.Condition] = []
 
     def check(models: Sequence[str], attacks: Sequence[str]) -> None:
@@ -66,7 +68,10 @@ def deliver(
             gate.parse(text, models=models, attacks=attacks, metrics=METRICS) for text in conditions
         )
 
-    with progress(quiet=outputs.quiet) as on_event:
+    with (
+        progress(quiet=outputs.quiet) as on_event,
+        _stdout_to_stderr() if outputs.json == "-" else nullcontext(),
+    ):
         document = audit(
             table, store, workers=workers, scheduler=scheduler, on_event=on_event, check=check
         )
@@ -74,13 +79,15 @@ def deliver(
     page = write(document, verdicts, outputs)
     if not outputs.quiet:
         tell(document, verdicts, page, to_stderr=outputs.json == "-")
+    elif document["failures"]:
+        sys.stderr.write(f"trilemma: {document['verdict']['headline']}\n")
     return gate.exit_status(document, verdicts)
 
 
 def write(
     document: Mapping[str, Any], verdicts: Sequence[gate.Verdict], outputs: Outputs
 ) -> Path | None:
-    """Write the files; where the report page is, or None if its default place took none."""
+    """Write the files; where the report page is, or None where there is none."""
     from trilemma.experiments.reports import render_html, render_junit, render_markdown
 
     if outputs.json == "-":
@@ -92,12 +99,15 @@ def write(
     if outputs.junit is not None:
         found = [verdict.to_json() for verdict in verdicts]
         _save(outputs.junit, lambda: render_junit(document, found))
+    if not outputs.page:
+        return None
     page = outputs.html or Path(f"{_stem(document['name'])}.audit.html")
     try:
         _save(page, lambda: render_html(document))
-    except BadInput:
+    except BadInput as error:
         if outputs.html is not None:
             raise
+        sys.stderr.write(f"trilemma: no report page was written: {error}. Say where by --html\n")
         return None
     return page
 
@@ -114,7 +124,11 @@ def tell(
 
     from trilemma.experiments.reports import render_text
 
-    console = Console(stderr=to_stderr, highlight=False, soft_wrap=not sys.stdout.isatty())
+    console = Console(
+        stderr=to_stderr,
+        highlight=False,
+        soft_wrap=not (sys.stderr if to_stderr else sys.stdout).isatty(),
+    )
     console.print(render_text(document))
     for verdict in verdicts:
         console.print(_line(verdict), markup=False)
@@ -130,15 +144,52 @@ def _line(verdict: gate.Verdict) -> str:
     return f"{what}: {said} for {verdict.model}: {verdict.observed:g}"
 
 
+def _check_outputs(paths: Sequence[Path]) -> None:
+    """Refuse what could not be written once the work is done."""
+    for path in paths:
+        if not path.resolve().parent.is_dir():
+            raise BadInput(str(path), "its folder does not exist", "Make it first")
+        if path.is_dir():
+            raise BadInput(str(path), "is a folder", "Give a file's name")
+        if not os.access(path if path.exists() else path.resolve().parent, os.W_OK):
+            raise BadInput(str(path), "cannot be written", "Choose a place that you may write to")
+    regular = [path.resolve() for path in paths if path.is_file() or not path.exists()]
+    twice = [path for path in regular if regular.count(path) > 1]
+    if twice:
+        raise BadInput(str(twice[0]), "is named for two outputs", "Give each its own file")
+
+
 def _save(path: Path, render: Callable[[], str]) -> None:
-    """Write a whole file or none."""
-    new = path.with_name(f".{path.name}.new")
+    """Write a whole file or none; a device or pipe is written to, a link is followed."""
+    text, target = render(), path.resolve()
     try:
-        new.write_text(render(), encoding="utf-8")
-        new.replace(path)
+        if target.exists() and not target.is_file():
+            target.write_text(text, encoding="utf-8")
+            return
+        new = target.with_name(f".{target.name}.{os.getpid()}.new")
+        try:
+            new.write_text(text, encoding="utf-8")
+            new.replace(target)
+        finally:
+            new.unlink(missing_ok=True)
     except OSError as error:
-        new.unlink(missing_ok=True)
         raise BadInput(str(path), f"cannot be written: {error.strerror}") from None
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """What is printed meanwhile, by a user's own code or a worker, goes to standard error."""
+    with redirect_stdout(sys.stderr):
+        try:
+            kept, terminal = os.dup(1), os.dup2(2, 1)
+        except OSError:  # no such stream in this process
+            yield
+            return
+        try:
+            yield
+        finally:
+            os.dup2(kept, terminal)
+            os.close(kept)
 
 
 def _stem(name: str) -> str:

@@ -55,13 +55,12 @@ def evaluate(
     scores = sure if scores is None else scores
     leak = metrics.membership(scores[member], scores[~member], seed=seed)
     loss = responses.loss(answers)
-    curve = metrics.roc(scores[member], scores[~member])
     return {
         "metrics": metrics.to_json(leak, fprs=FPRS, priors=PRIORS),
         "accuracy": accuracy(answers),
         "rows": {"members": int(member.sum()), "nonmembers": int((~member).sum())},
         "curves": {
-            "roc": metrics.thin(curve).to_json(),
+            "roc": metrics.thin(leak.curve).to_json(),
             "histogram": metrics.confidence_histogram(sure[member], sure[~member], bins=BINS),
             "loss": metrics.loss_histogram(loss[member], loss[~member], bins=BINS),
         },

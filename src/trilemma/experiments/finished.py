@@ -1,11 +1,15 @@
 """A finished audit asked for again is answered from the store, without importing a model.
 
-Its key covers what could change the answer: the declaration, every file that it names, the data
-sets' files that were found, and the package's own source.
+Its key covers what could change the answer: the declaration, the files that its data and models
+are read from, and the package's own source. Where that cannot be known without loading (data that
+must be downloaded first, a factory that brings its own weights), there is no such short cut, and
+the stages' own keys decide.
 """
 
 import hashlib
 import json
+import os
+import secrets
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -13,19 +17,24 @@ from typing import Any
 
 import trilemma
 from trilemma.core.errors import TrilemmaError
+from trilemma.data import Data, Files, locate, source_digest
+from trilemma.data.catalogue import known
+from trilemma.experiments.decode import decode
 from trilemma.experiments.keys import digest
 from trilemma.experiments.store import Store
 from trilemma.experiments.user_code import user_model_fingerprint
 
 
+class _Unknowable(Exception):
+    """What the audit rests on cannot be named without loading it."""
+
+
 def find(table: Mapping[str, Any], store: Store) -> dict[str, Any] | None:
     """The document of this audit, if it was finished before; a damaged one counts as none."""
     try:
-        path = _path(table, store)
-        text = path.read_bytes()
-        document = json.loads(text)
+        document: dict[str, Any] = json.loads(_path(table, store).read_bytes())
         seal = document.pop("seal")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, TrilemmaError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, TrilemmaError, _Unknowable):
         return None
     return document if seal == digest(document) else None
 
@@ -35,50 +44,44 @@ def remember(table: Mapping[str, Any], store: Store, document: Mapping[str, Any]
     try:
         path = _path(table, store)
         path.parent.mkdir(parents=True, exist_ok=True)
-        new = path.with_suffix(f".{hashlib.sha256(repr(id(path)).encode()).hexdigest()[:8]}.new")
+        new = path.with_suffix(f".{os.getpid()}-{secrets.token_hex(4)}.new")
         new.write_text(json.dumps({**document, "seal": digest(document)}), encoding="utf-8")
         new.replace(path)
-    except (OSError, TrilemmaError):
+    except (OSError, TrilemmaError, _Unknowable):
         return
 
 
 def _path(table: Mapping[str, Any], store: Store) -> Path:
-    facts = [
-        dict(table),
-        [_identity(leaf) for leaf in _leaves(table)],
-        _source(),
-        trilemma.__version__,
-    ]
+    models = {str(name): _model(model) for name, model in table["models"].items()}
+    facts = [dict(table), _data(table.get("data")), models, _source(), trilemma.__version__]
     return store.root / "audits" / f"{digest(facts)}.json"
 
 
-def _leaves(value: Any, key: str = "") -> list[tuple[str, str]]:
-    """Every text in the table with its key."""
-    if isinstance(value, Mapping):
-        return [leaf for k, v in value.items() for leaf in _leaves(v, str(k))]
-    if isinstance(value, list | tuple):
-        return [leaf for v in value for leaf in _leaves(v, key)]
-    return [(key, value)] if isinstance(value, str) else []
+def _data(declared: Any) -> str:
+    """What stands for the files of the declared data set."""
+    if declared is None:
+        return ""
+    config = decode(declared, Data, "data")
+    if not isinstance(config, Files) and locate(known(config.ENTRY)) is None:
+        raise _Unknowable
+    return source_digest(config)
 
 
-def _identity(leaf: tuple[str, str]) -> str:
-    """What stands behind a text: a file's content, a factory's source."""
-    key, text = leaf
-    if key == "factory":
-        return user_model_fingerprint(text, None)
-    path = Path(text)
-    if path.is_file():
-        return _hash([path])
-    if path.is_dir():
-        return _hash(sorted(each for each in path.rglob("*") if each.is_file()))
+def _model(declared: Mapping[str, Any]) -> str:
+    """What stands for a recorded or supplied model's files; a trained one has none."""
+    if "predictions" in declared:
+        return _hash(Path(declared["predictions"]).expanduser())
+    if "factory" in declared:
+        if declared.get("weights") is None:
+            raise _Unknowable
+        return user_model_fingerprint(declared["factory"], Path(declared["weights"]))
     return ""
 
 
-def _hash(paths: list[Path]) -> str:
-    """Of names and contents."""
+def _hash(*paths: Path) -> str:
+    """Of contents, in order."""
     whole = hashlib.blake2b(digest_size=16)
     for path in paths:
-        whole.update(path.name.encode())
         with path.open("rb") as file:
             whole.update(hashlib.file_digest(file, "sha256").digest())
     return whole.hexdigest()
@@ -86,4 +89,4 @@ def _hash(paths: list[Path]) -> str:
 
 @cache
 def _source() -> str:
-    return _hash(sorted(Path(trilemma.__file__).parent.rglob("*.py")))
+    return _hash(*sorted(Path(trilemma.__file__).parent.rglob("*.py")))

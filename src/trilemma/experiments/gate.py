@@ -62,6 +62,15 @@ class Verdict:
         }
 
 
+def check_form(text: str) -> None:
+    """Refuse what is no condition in any audit.
+
+    Raises:
+        BadInput: not of the form; says which form.
+    """
+    _split(text)
+
+
 def parse(
     text: str, *, models: Sequence[str], attacks: Sequence[str], metrics: Sequence[str]
 ) -> Condition:
@@ -70,13 +79,10 @@ def parse(
     Raises:
         BadInput: not of the form, or a model, attack or metric that this audit does not have.
     """
-    match = SHAPE.fullmatch(text)
-    if match is None:
-        raise BadInput("--fail-if", f"cannot read {text!r}", FORM)
-    path = match["path"]
+    path, compare, number = _split(text)
     model = next((m for m in _longest(models) if path.startswith(f"{m}:")), None)
     if model is not None:
-        path = path[len(model) + 1 :]
+        path = path[len(model) + 1 :].lstrip()
     attack = _prefix(path, attacks, text, "attack", models)
     rest = path[len(attack) + 1 :]
     metric = _prefix(rest, metrics, text, "metric", ())
@@ -91,8 +97,8 @@ def parse(
         attack=attack,
         metric=metric,
         part=part,
-        compare=match["op"],
-        number=_number(match["number"], text),
+        compare=compare,
+        number=number,
     )
 
 
@@ -123,7 +129,7 @@ def exit_status(document: Mapping[str, Any], verdicts: Iterable[Verdict]) -> int
 
 def _judge_model(condition: Condition, name: str, model: Mapping[str, Any]) -> Verdict:
     metric = model.get("membership", {}).get(condition.attack, {}).get(condition.metric)
-    missing = {"not_evaluable": "the attack failed; see the audit's failures"}
+    missing = {"not_evaluable": "not part of this model's audit"}
     found = metric if metric is not None else missing
     if "not_evaluable" in found:
         return Verdict(condition=condition, model=name, holds=None, reason=found["not_evaluable"])
@@ -135,6 +141,14 @@ def _judge_model(condition: Condition, name: str, model: Mapping[str, Any]) -> V
         holds=COMPARE[condition.compare](observed, condition.number),
         observed=observed,
     )
+
+
+def _split(text: str) -> tuple[str, str, float]:
+    """Names, comparison and number of a condition."""
+    match = SHAPE.fullmatch(text)
+    if match is None:
+        raise BadInput("--fail-if", f"cannot read {text!r}", FORM)
+    return match["path"], match["op"], _number(match["number"], text)
 
 
 def _longest(names: Iterable[str]) -> list[str]:

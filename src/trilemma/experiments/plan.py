@@ -16,6 +16,10 @@ from trilemma.experiments.recorded import Recorded, Which, answers, read_recorde
 
 NOT_RECORDED = "recorded predictions do not tell: it takes the model and its inputs"
 UNCOUNTED = {"counts": False}
+RECORDABLE: Mapping[str, Which | None] = {
+    "confidence": "benign",
+    "confidence_adversarial": "adversarial",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,28 +90,51 @@ class ReadPredictions(Stage):
         return Artifact(arrays=answers(recorded, self.which), facts={})
 
 
-def recorded_cell(name: str, recorded: Recorded, path: Path) -> Cell:
-    """I_B and, where it was recorded, I_A, from a file of predictions."""
+def recorded_cell(
+    name: str, recorded: Recorded, path: Path, attacks: Mapping[str, Which | None] = RECORDABLE
+) -> Cell:
+    """Attacks on recorded predictions.
+
+    Args:
+        attacks: by id, the answers that each is read off; None where it needs the model itself.
+    """
     evaluations: dict[str, Stage] = {}
-    kinds: tuple[tuple[str, Which], ...] = (
-        ("confidence", "benign"),
-        ("confidence_adversarial", "adversarial"),
-    )
     missing = {}
-    for attack, which in kinds:
-        if getattr(recorded, which) is None:
+    for attack, which in attacks.items():
+        if which is None:
+            missing[attack] = NOT_RECORDED
+        elif getattr(recorded, which) is None:
             missing[attack] = f"{path.name} has no predictions on {which} inputs"
-            continue
-        read = ReadPredictions(fingerprint=recorded.fingerprint, which=which, path=path, name=name)
-        evaluations[attack] = Evaluate(responses=read, name=f"evaluate {name}, {attack}")
+        else:
+            evaluations[attack] = _evaluation(name, recorded, path, which)
+    adversarial = recorded.adversarial is not None
     return Cell(
         model=name,
         seed=0,
         attacks=evaluations,
         missing=missing,
-        benign=evaluations["confidence"],
-        adversarial=evaluations.get("confidence_adversarial"),
+        benign=_evaluation(name, recorded, path, "benign"),
+        adversarial=_evaluation(name, recorded, path, "adversarial") if adversarial else None,
     )
+
+
+def _evaluation(name: str, recorded: Recorded, path: Path, which: Which) -> Evaluate:
+    read = ReadPredictions(fingerprint=recorded.fingerprint, which=which, path=path, name=name)
+    return Evaluate(responses=read, name=f"evaluate {name}, {which}")
+
+
+def check_name(name: str) -> None:
+    """Refuse what a condition of `--fail-if` could not name.
+
+    Raises:
+        BadInput: empty, with outer spaces, or with a character that conditions use.
+    """
+    if not name or set(name) & set("<>=:") or name != name.strip():
+        raise BadInput(
+            "name",
+            f"{name!r} cannot name a model or attack",
+            "Leave out <, >, =, : and outer spaces",
+        )
 
 
 def describe_recorded(recorded: Recorded, path: Path) -> dict[str, str]:

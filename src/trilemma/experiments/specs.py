@@ -8,14 +8,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeAlias
 
+import torch
+
 from trilemma.attacks.evasion import Evasion
 from trilemma.attacks.membership import AdversarialConfidence, Confidence, Membership
+from trilemma.core.balls import Linf
 from trilemma.core.box import UNIT, Box
 from trilemma.core.errors import BadInput
 from trilemma.data import Data
 from trilemma.experiments.decode import decode
+from trilemma.experiments.plan import check_name
 from trilemma.experiments.recorded import Predictions
-from trilemma.training.objectives import Natural, Objective
+from trilemma.training.objectives import Adversarial, Natural, Objective, Scaled, Sum
 from trilemma.training.recipes import Recipe
 
 
@@ -76,12 +80,20 @@ class Experiment:
         if asks:
             self.needed_data()
         for name in (*self.models, *self.attacks):
-            if not name or set(name) & set("<>=:") or name != name.strip():
-                raise BadInput(
-                    "name",
-                    f"{name!r} cannot name a model or attack",
-                    "Leave out <, >, =, : and outer spaces",
-                )
+            check_name(name)
+        for where, change in self.perturbations().items():
+            _check_radius(where, change, self.box)
+
+    def perturbations(self) -> dict[str, Evasion]:
+        """Every declared perturbation by its key's path."""
+        found = {"robustness.ball": self.robustness}
+        for id_, attack in self.attacks.items():
+            found[f"attacks.{id_}.attack.ball"] = perturbation(attack)
+        for name, model in self.models.items():
+            if isinstance(model, Trained):
+                for attack_ in _attacks_in(model.objective):
+                    found[f"models.{name}.objective.attack.ball"] = attack_
+        return {where: change for where, change in found.items() if change is not None}
 
     def needed_data(self) -> Data:
         """The data set, where some model needs one.
@@ -102,6 +114,31 @@ class Experiment:
 def perturbation(attack: Membership) -> Evasion | None:
     """What an attack does to the inputs before it asks; None asks about them as they are."""
     return attack.attack if isinstance(attack, AdversarialConfidence) else None
+
+
+def _attacks_in(objective: Objective) -> list[Evasion]:
+    """The attacks that an objective trains against."""
+    if isinstance(objective, Sum):
+        return [attack for term in objective.terms for attack in _attacks_in(term)]
+    if isinstance(objective, Scaled):
+        return _attacks_in(objective.term)
+    return [objective.attack] if isinstance(objective, Adversarial) else []
+
+
+def _check_radius(where: str, change: Evasion, box: Box) -> None:
+    """A ball that allows nothing, or the whole box, is a slip."""
+    radius = change.ball.radius
+    if radius == 0:
+        raise BadInput(
+            f"{where}.radius", "is 0, which perturbs nothing", "Give a radius > 0 (--eps)"
+        )
+    width = torch.as_tensor(box.high) - torch.as_tensor(box.low)
+    if isinstance(change.ball, Linf) and radius >= float(width.max()):
+        raise BadInput(
+            f"{where}.radius",
+            f"is {radius:g}: the ball reaches beyond the box [{box.low}, {box.high}]",
+            "Give a smaller radius (--eps) in the inputs' own unit, or the box they live in",
+        )
 
 
 def experiment(table: Any) -> Experiment:

@@ -16,8 +16,9 @@ from trilemma.attacks.evasion import Evasion, attack_of
 from trilemma.attacks.membership import METHODS, Access, Membership
 from trilemma.core.box import Box
 from trilemma.core.dataset import Dataset
+from trilemma.core.errors import BadInput
 from trilemma.core.generators import seeded
-from trilemma.data import Data, load
+from trilemma.data import Data, load, source_digest
 from trilemma.data import split as take
 from trilemma.experiments import selftests
 from trilemma.experiments.artifact import Artifact
@@ -27,11 +28,19 @@ from trilemma.experiments.specs import Supplied, Trained
 from trilemma.experiments.user_model import load_user_model
 from trilemma.oracles import Local, log_probabilities
 from trilemma.training.checkpoints import Checkpoint
-from trilemma.training.recipes import build
+from trilemma.training.recipes import Recipe, build
 from trilemma.training.train import train
 
 UNCOUNTED = {"counts": False}
-PARTS = ("members", "nonmembers", "shadow", "auxiliary")
+PARTS = (
+    "members",
+    "nonmembers",
+    "shadow",
+    "auxiliary",
+    "partial_seed",  # some of the members, declared as known to an attacker
+    "victim_training_rows",
+)
+ROUNDING = 1e-6  # a rescaling may leave the box by so much
 
 
 def stream(purpose: str, seed: int) -> int:
@@ -58,7 +67,13 @@ class Split(Stage):
         return f"split {type(self.data).__name__}, seed {self.seed}"
 
     def run(self, bench: Bench) -> Artifact:
-        """Arrays `<part>_x`, `<part>_y` of each part that has rows."""
+        """Arrays `<part>_x`, `<part>_y` of each part that has rows.
+
+        Raises:
+            BadInput: the files are no longer those that the audit was planned with.
+        """
+        if source_digest(self.data) != self.fingerprint:
+            raise BadInput("data", "changed while it was audited", "Run the audit again")
         loaded = load(self.data)
         parts = take(loaded, self.data, stream("split", self.seed))
         arrays = {}
@@ -73,6 +88,47 @@ class Split(Stage):
             "report": parts.report.to_json(),
         }
         return Artifact(arrays=arrays, facts=facts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fits(Stage):
+    """Whether the data go with the architecture and with the box; computes nothing else.
+
+    Args:
+        recipe: to be built for the data; None for a model that exists already.
+        box: where members and non-members must lie to be perturbed; None: nowhere.
+    """
+
+    REVISION: ClassVar[int] = 1
+    split: Split
+    recipe: Recipe | None
+    box: Box | None
+    name: str = field(default="model", metadata=UNCOUNTED)
+
+    def label(self) -> str:
+        """For progress and failures."""
+        return f"check {self.name} against {self.split.label()}"
+
+    def run(self, bench: Bench) -> Artifact:
+        """No arrays, no facts.
+
+        Raises:
+            BadInput: the architecture does not take such inputs; inputs lie outside the box.
+        """
+        parts = bench.load(self.split)
+        x, _, _ = candidates(parts)
+        if self.recipe is not None:
+            build(self.recipe, tuple(x.shape[1:]), int(parts.facts["classes"]), seeded(0))
+        if self.box is not None:
+            outside = int(((self.box.clip(x) - x).abs() > ROUNDING).flatten(1).any(1).sum())
+            if outside:
+                raise BadInput(
+                    "data",
+                    f"{outside} of {len(x)} rows lie outside the box of valid inputs"
+                    f" [{self.box.low}, {self.box.high}]: they span [{x.min():.4g}, {x.max():.4g}]",
+                    "Rescale them, or declare the box they live in (`box: {low: , high: }`)",
+                )
+        return Artifact()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,19 +1,23 @@
 """The plan of an audit whose models must be trained or asked. Imports torch."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from trilemma.attacks.evasion import Evasion
 from trilemma.attacks.membership import AdversarialConfidence, Confidence, Membership
 from trilemma.data import source_digest
 from trilemma.experiments import methods
+from trilemma.experiments.declared import portable
 from trilemma.experiments.document import Json
 from trilemma.experiments.evaluation import Evaluate
-from trilemma.experiments.keys import encode
+from trilemma.experiments.graph import Stage
+from trilemma.experiments.keys import digest, encode
 from trilemma.experiments.plan import Cell, describe_recorded, recorded_cell
-from trilemma.experiments.recorded import Predictions, read_recorded
+from trilemma.experiments.recorded import Predictions, Which, read_recorded
 from trilemma.experiments.specs import Experiment, Supplied, Trained, experiment, perturbation
 from trilemma.experiments.stages import (
+    Fits,
     Own,
     ProbeData,
     ProbeModel,
@@ -24,43 +28,102 @@ from trilemma.experiments.stages import (
     Train,
 )
 from trilemma.experiments.user_code import user_model_fingerprint
+from trilemma.experiments.user_model import load_user_model, state_fingerprint
 
 
 def plan_trained(table: Mapping[str, Any]) -> tuple[list[Cell], Json]:
     """One cell for each model and seed, and what the document says about the experiment."""
     declared = experiment(table)
+    trained = any(isinstance(model, Trained) for model in declared.models.values())
+    seeds = declared.seeds if trained else declared.seeds[:1]
     cells = [
         cell(declared, name, seed)
         for name, model in declared.models.items()
-        for seed in (declared.seeds if isinstance(model, Trained) else declared.seeds[:1])
+        for seed in (seeds if isinstance(model, Trained) else seeds[:1])
     ]
     about = {
         "name": declared.name,
-        "seeds": list(declared.seeds),
-        "spec": dict(table),
+        "seeds": list(seeds),
+        "spec": portable(dict(table)),
         "data": {"name": type(declared.data).__name__},
         "models": {name: describe(model) for name, model in declared.models.items()},
         "methods": {
-            name: methods.method(attack, encode(attack))
-            for name, attack in declared.attacks.items()
+            **{
+                name: methods.method(attack, encode(attack))
+                for name, attack in declared.attacks.items()
+            },
+            **{attack: methods.recorded(attack) for attack in undeclared(declared)},
         },
     }
     return cells, about
+
+
+def undeclared(declared: Experiment) -> dict[str, str]:
+    """I_A where only the perturbation it needs is missing: asked for, it is not evaluable."""
+    if declared.measured_under() or "confidence" not in declared.attacks:
+        return {}
+    return {"confidence_adversarial": "no perturbation budget was declared (--eps)"}
 
 
 def cell(declared: Experiment, name: str, seed: int) -> Cell:
     """The stages of one model with one seed."""
     model = declared.models[name]
     if isinstance(model, Predictions):
-        return recorded_cell(name, read_recorded(model.predictions, name=name), model.predictions)
+        recorded = read_recorded(model.predictions, name=name)
+        kinds = {id_: recordable(attack) for id_, attack in declared.attacks.items()}
+        found = recorded_cell(name, recorded, model.predictions, kinds)
+        return replace(found, missing={**found.missing, **undeclared(declared)})
     data = declared.needed_data()
     split = Split(data=data, fingerprint=source_digest(data), seed=seed)
     source: Source
     if isinstance(model, Supplied):
-        mark = user_model_fingerprint(model.factory, model.weights)
-        source = Own(split=split, model=model, fingerprint=mark, name=name)
+        source = Own(split=split, model=model, fingerprint=fingerprint(model), name=name)
     else:
         source = Train(split=split, model=model, box=declared.box, seed=seed, name=name)
+    return Cell(
+        model=name,
+        seed=seed,
+        missing=undeclared(declared),
+        source=source,
+        split=split,
+        inputs=inputs(declared, split, source, name),
+        data_probe=ProbeData(split=split, seed=seed),
+        model_probe=ProbeModel(split=split, source=source, box=declared.box, name=name),
+        **evaluations(declared, split, source, name, seed),
+    )
+
+
+def inputs(declared: Experiment, split: Split, source: Source, name: str) -> tuple[Stage, ...]:
+    """What looks at the data and the model before any work starts."""
+    own = isinstance(source, Own)
+    recipe = None if isinstance(source, Own) else source.model.recipe
+    box = declared.box if declared.perturbations() else None
+    return (
+        split,
+        *((source,) if own else ()),
+        Fits(split=split, recipe=recipe, box=box, name=name),
+    )
+
+
+def fingerprint(model: Supplied) -> str:
+    """Of a supplied model's code and weights; a factory that brings its own weights is called."""
+    code = user_model_fingerprint(model.factory, model.weights)
+    if model.weights is not None:
+        return code
+    return digest([code, state_fingerprint(load_user_model(model.factory, None))])
+
+
+def recordable(attack: Membership) -> Which | None:
+    """Which recorded answers an attack is read off; None where it needs the model."""
+    if isinstance(attack, Confidence):
+        return "benign"
+    return "adversarial" if isinstance(attack, AdversarialConfidence) else None
+
+
+def evaluations(
+    declared: Experiment, split: Split, source: Source, name: str, seed: int
+) -> dict[str, Any]:
+    """The fields `attacks`, `benign` and `adversarial` of a cell."""
 
     def ask(change: Evasion | None) -> Respond:
         return Respond(
@@ -77,22 +140,14 @@ def cell(declared: Experiment, name: str, seed: int) -> Cell:
         return Evaluate(responses=ask(None), scores=scores, seed=seed, name=label)
 
     measured = declared.measured_under()
-    return Cell(
-        model=name,
-        seed=seed,
-        attacks={id_: evaluate(id_, attack) for id_, attack in declared.attacks.items()},
-        benign=Evaluate(responses=ask(None), seed=seed, name=f"evaluate {name}, seed {seed}"),
-        adversarial=Evaluate(
-            responses=ask(measured), seed=seed, name=f"evaluate {name} under attack, seed {seed}"
-        )
+    under = f"evaluate {name} under attack, seed {seed}"
+    return {
+        "attacks": {id_: evaluate(id_, attack) for id_, attack in declared.attacks.items()},
+        "benign": Evaluate(responses=ask(None), seed=seed, name=f"evaluate {name}, seed {seed}"),
+        "adversarial": Evaluate(responses=ask(measured), seed=seed, name=under)
         if measured
         else None,
-        source=source,
-        split=split,
-        inputs=(split, source) if isinstance(source, Own) else (split,),
-        data_probe=ProbeData(split=split, seed=seed),
-        model_probe=ProbeModel(split=split, source=source, box=declared.box, name=name),
-    )
+    }
 
 
 def describe(model: Trained | Supplied | Predictions) -> Json:
