@@ -309,6 +309,84 @@ def test_fewer_than_two_classes_are_refused(tmp_path):
         load(config)
 
 
+def counted(tmp_path, members, nonmembers, classes):
+    return Files(
+        members=npz(tmp_path, x=np.eye(len(members)), y=members),
+        nonmembers=npz(tmp_path, "n.npz", x=2 * np.eye(len(members)), y=nonmembers),
+        classes=classes,
+    )
+
+
+@pytest.mark.parametrize(("classes", "expected"), [(None, 3), (3, 3), (7, 7)])
+def test_a_model_may_tell_more_classes_apart_than_the_labels_name(tmp_path, classes, expected):
+    loaded = load(counted(tmp_path, [0, 2], [1, 0], classes))
+    assert loaded.classes == expected
+    assert loaded.y.tolist() == [0, 2, 1, 0]
+
+
+def test_the_declared_number_of_classes_bounds_the_labels_and_nothing_else_does(tmp_path):
+    assert load(counted(tmp_path, [0, 4_999], [0, 1], 5_000)).classes == 5_000
+    with pytest.raises(BadInput, match=r"n.npz: row 1 has the label 3 where `classes` is 3"):
+        load(counted(tmp_path, [0, 1], [0, 3], 3))
+    with pytest.raises(BadInput, match=r"label 5000 in a table of 2 rows.*below 1000"):
+        load(counted(tmp_path, [0, 5_000], [0, 1], None))
+
+
+def test_numbers_written_as_text_are_bounded_too(tmp_path):
+    folder = images(tmp_path / "in", classes=("0", "12"))
+    assert sorted(set(read_table(folder, classes=13).y.tolist())) == [0, 12]
+    with pytest.raises(BadInput, match=r"row 3 has the label 12 where `classes` is 12"):
+        read_table(folder, classes=12)
+    with pytest.raises(BadInput, match=r"has the label 9{20} in a table of 6 rows"):
+        read_table(images(tmp_path / "long", classes=("0", "9" * 20)))
+
+
+def test_names_cannot_be_numbered_where_a_class_is_missing(tmp_path):
+    def named(classes):
+        members = csv(tmp_path, "a,label\n1,dog\n2,cat\n")
+        nonmembers = csv(tmp_path, "a,label\n3,emu\n4,dog\n", "non.csv")
+        return load(Files(members=members, nonmembers=nonmembers, classes=classes))
+
+    assert named(3).class_names == ("cat", "dog", "emu")
+    with pytest.raises(BadInput, match=r"name 3 classes \(cat, dog, emu\) where `classes` is 2"):
+        named(2)
+    with pytest.raises(BadInput, match=r"where `classes` is 4. Give class indices"):
+        named(4)
+
+
+@pytest.mark.parametrize("classes", [1, 0, -3, True])
+def test_a_model_tells_at_least_two_classes_apart(classes):
+    with pytest.raises(BadInput, match="classes: must be a whole number >= 2"):
+        Files(members="m.npz", nonmembers="n.npz", classes=classes)
+
+
+def test_suffixes_count_in_either_case(tmp_path):
+    expected = toy()
+    npz(tmp_path, "rows.npz", **expected)
+    (tmp_path / "rows.npz").rename(tmp_path / "A.NPZ")
+    lines = [f"{a},{b},{label}" for (a, b), label in zip(*expected.values(), strict=True)]
+    csv(tmp_path, "a,b,label\n" + "\n".join(lines), "B.Csv")
+    (a, b), y = expected["x"].T, expected["y"]
+    for name in ("C.pq", "D.PARQUET"):
+        pq.write_table(pa.table({"a": a, "b": b, "label": y}), tmp_path / name)
+    for name in ("A.NPZ", "B.Csv", "C.pq", "D.PARQUET"):
+        table = read_table(tmp_path / name)
+        np.testing.assert_array_equal(table.x, expected["x"])
+        np.testing.assert_array_equal(table.y, expected["y"])
+
+
+def test_a_path_may_start_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    npz(tmp_path, **toy())
+    npz(tmp_path, "n.npz", **toy(4, 90))
+    at_home = Files(members="~/members.npz", nonmembers="~/n.npz")
+    written_out = Files(members=str(tmp_path / "members.npz"), nonmembers=str(tmp_path / "n.npz"))
+    assert at_home.paths() == written_out.paths()
+    assert load(at_home).info == load(written_out).info
+    assert source_digest(at_home) == source_digest(written_out)
+
+
 def test_the_source_digest_follows_the_content(tmp_path):
     config = Files(members=npz(tmp_path, **toy()), nonmembers=npz(tmp_path, "n.npz", **toy(4, 90)))
     before = source_digest(config)

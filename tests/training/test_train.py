@@ -28,7 +28,7 @@ from trilemma.training import (
     train,
 )
 from trilemma.training.recipes import NETWORKS
-from trilemma.training.train import Epoch, _refuse_collapse
+from trilemma.training.train import Epoch, _refuse_collapse, _uninformed
 
 ROBUST = Adversarial(attack=PGD(ball=Linf(0.05), steps=2))
 SHAPES = {SmallCNN: (1, 8, 8), YaleCNN: (1, 32, 28), FashionCNN: (1, 12, 12), MLP: (6,)}
@@ -203,29 +203,90 @@ def test_a_learning_rate_too_high_is_divergence():
             train(recipe, objective, data(), 5, classes=3)
 
 
-def test_a_collapse_to_the_uniform_answer_is_noticed():
-    """In a ball as wide as the box nothing can be told apart: ln k is the best there is."""
-    g = seeded(0)
-    rows = Dataset(torch.rand(60, 6, generator=g), torch.arange(60) % 3)
-    recipe = MLP(epochs=100, batch=60, hidden=(8,), optimiser=Adam(learning_rate=0.02))
-    with pytest.raises(TrainingCollapsed, match=r"ln k.*warmup") as caught:
-        train(recipe, Adversarial(attack=PGD(ball=Linf(1.0), steps=5)), rows, 5, classes=3)
-    assert caught.value.chance == pytest.approx(math.log(3))
-    assert 10 <= caught.value.epoch < 100
+def nothing_to_learn(shares, n=60):
+    """Rows whose features say nothing about the class, with so many of each class."""
+    y = torch.cat([torch.full((round(n * share),), k) for k, share in enumerate(shares)])
+    return Dataset(torch.rand(n, 6, generator=seeded(0)), y)
 
 
-def test_a_model_that_still_depends_on_its_input_has_not_collapsed():
-    """Loss ln k by accident: right on some rows, as wrong on others."""
-    history = [Epoch(loss=math.log(2), strength=1.0, learning_rate=0.1)] * 10
-    _refuse_collapse(history, nn.Linear(2, 2), torch.eye(2) * 9, 2)
-    constant = nn.Linear(2, 2)
-    nn.init.zeros_(constant.weight)
-    nn.init.zeros_(constant.bias)
-    _refuse_collapse(history[1:], constant, torch.eye(2), 2)
-    ramping = [Epoch(loss=math.log(2), strength=0.9, learning_rate=0.1)]
-    _refuse_collapse(ramping + history[1:], constant, torch.eye(2), 2)
-    with pytest.raises(TrainingCollapsed):
-        _refuse_collapse(history, constant, torch.eye(2), 2)
+@pytest.mark.parametrize("shares", [(1 / 3, 1 / 3, 1 / 3), (0.85, 0.15), (0.7, 0.2, 0.1)])
+def test_a_collapse_is_noticed_at_the_entropy_of_the_labels(shares):
+    """In a ball as wide as the box nothing can be told apart: their entropy is the best there is,
+    ln k where they are balanced."""
+    recipe = MLP(epochs=200, batch=60, hidden=(8,), optimiser=SGD(learning_rate=0.1))
+    objective = Adversarial(attack=PGD(ball=Linf(1.0), steps=3))
+    with pytest.raises(TrainingCollapsed, match=r"ignores the input.*warmup") as caught:
+        train(recipe, objective, nothing_to_learn(shares), 5, classes=len(shares))
+    entropy = -sum(share * math.log(share) for share in shares)
+    assert caught.value.chance == pytest.approx(entropy)
+    assert 10 <= caught.value.epoch < 200
+
+
+def test_what_an_uninformed_answer_loses():
+    assert _uninformed(torch.tensor([0, 1, 2] * 4), 3) == pytest.approx([math.log(3)] * 2)
+    entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
+    assert _uninformed(torch.tensor([1, 0, 1, 1]), 4) == pytest.approx([entropy, math.log(4)])
+    assert _uninformed(torch.tensor([1, 1]), 2) == pytest.approx([math.log(2)])  # 0 is no sign
+
+
+def linear(weight):
+    model = nn.Linear(2, 2, bias=False)
+    nn.init.constant_(model.weight, 0)
+    model.weight.data += weight * torch.eye(2)
+    return model
+
+
+def epochs(*losses, strength=1.0):
+    return [Epoch(loss=loss, strength=strength, learning_rate=0.1) for loss in losses]
+
+
+IDLE, LEVELS = math.log(2), (0.4227, math.log(2))
+
+
+@pytest.mark.parametrize(
+    ("history", "ended", "refused"),
+    [
+        (epochs(*[IDLE] * 10), False, True),
+        (epochs(*[0.42, 0.425, IDLE, IDLE, 0.423] * 2), False, True),
+        (epochs(*[0.55] * 10), True, False),  # between the two
+        (epochs(*[0.41] * 10), True, False),  # below what an uninformed answer reaches
+        (epochs(*[IDLE] * 9), False, False),  # may yet learn
+        (epochs(IDLE, strength=0.9) + epochs(*[IDLE] * 9), False, False),
+        (epochs(0.1, strength=0.9) + epochs(*[IDLE] * 9), True, True),
+        (epochs(0.1, strength=0.9) + epochs(*[IDLE] * 3), True, True),
+        (epochs(0.1, strength=0.9) + epochs(*[IDLE] * 3), False, False),
+        (epochs(*[IDLE] * 9, strength=0.9) + epochs(*[IDLE] * 2), True, False),
+        (epochs(0.7) + epochs(0.5) + epochs(*[IDLE] * 4), True, False),  # left it once
+        (epochs(*[IDLE] * 5) + epochs(0.3), True, False),
+        ([], True, False),
+    ],
+)
+def test_a_collapse_is_a_loss_that_stays_and_answers_that_ignore_the_input(history, ended, refused):
+    x = torch.eye(2) * 9
+    if refused:
+        with pytest.raises(TrainingCollapsed):
+            _refuse_collapse(history, linear(0), x, LEVELS, ended=ended)
+    else:
+        _refuse_collapse(history, linear(0), x, LEVELS, ended=ended)
+    # loss ln k by accident: right on some rows, as wrong on others
+    _refuse_collapse(history, linear(1), x, LEVELS, ended=ended)
+
+
+def test_a_short_training_that_has_collapsed_is_noticed_at_its_end():
+    """Each step halves the weights: every answer becomes the uniform one."""
+    halving = SGD(learning_rate=0.5, momentum=0.0, weight_decay=1.0)
+    recipe = MLP(epochs=9, batch=60, hidden=(4,), warmup=4, ramp=1, optimiser=halving)
+    with pytest.raises(TrainingCollapsed) as caught:
+        train(recipe, ROBUST, nothing_to_learn((0.5, 0.5)), 5, classes=2)
+    assert caught.value.epoch == 9
+
+
+@pytest.mark.parametrize("kind", list(SHAPES))
+def test_a_short_training_that_learnt_nothing_yet_is_none(kind):
+    rows = data(12, SHAPES[kind])
+    for learning_rate in (1e-6, 1e-4):
+        recipe = kind(epochs=3, batch=16, optimiser=Adam(learning_rate=learning_rate))
+        assert len(train(recipe, Natural(), rows, 5, classes=3).history) == 3
 
 
 @pytest.mark.parametrize(

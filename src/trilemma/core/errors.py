@@ -54,15 +54,23 @@ class TrainingDiverged(TrilemmaError):
 
 
 class TrainingCollapsed(TrilemmaError):
-    """The model answers the uniform distribution whatever it is asked."""
+    """The model answers the same whatever it is asked.
+
+    Args:
+        epoch: how many were done.
+        loss: of the last one, nats.
+        chance: loss of an answer that ignores the input: the entropy of the labels, or ln k.
+        learning_rate: of the last epoch.
+    """
 
     def __init__(self, *, epoch: int, loss: float, chance: float, learning_rate: float) -> None:
         self.epoch, self.loss, self.chance = epoch, loss, chance
         self.learning_rate = learning_rate
         super().__init__(
-            f"training collapsed: after epoch {epoch} the loss is {loss:.4f}, that of the uniform"
-            f" prediction ({chance:.4f} = ln k), with learning rate {learning_rate:g}; start with"
-            " natural epochs and ramp the radius up (`warmup`, `ramp`), or lower the learning rate"
+            f"training collapsed: after epoch {epoch} the loss is {loss:.4f}, that of an answer"
+            f" that ignores the input ({chance:.4f}), with learning rate {learning_rate:g}; start"
+            " with natural epochs and ramp the radius up (`warmup`, `ramp`), or lower the learning"
+            " rate"
         )
 
     def __reduce__(self) -> tuple[object, ...]:

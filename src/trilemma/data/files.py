@@ -15,6 +15,7 @@ from trilemma.data.sets import Files
 LABEL_COLUMNS = ("label", "target", "y")
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".pgm", ".ppm", ".tif", ".tiff", ".webp")
 CHANNELS = (1, 3, 4)
+PARQUET_SUFFIXES = (".parquet", ".pq")
 SHAPES = "a .npz with x and y, a .csv or .parquet with a label column, or a folder of images"
 
 
@@ -25,7 +26,7 @@ class Table:
     Args:
         path: where it came from.
         x: (n, ...) finite float32.
-        y: (n,) integers >= 0, or text.
+        y: (n,) labels; as `read_table` returns it, integers >= 0 or text.
         columns: names of the features of a CSV or Parquet table, else empty.
         notes: what was done to the values.
     """
@@ -44,13 +45,16 @@ def read(config: Files) -> Loaded:
 
     Raises:
         BadInput: a file that is missing, of no known shape, or has bad values; parts that do not
-            fit together.
+            fit together; labels that do not fit the declared number of classes.
         MissingExtra: Pillow is missing for a folder of images.
     """
-    tables = {part: read_table(path, config.label) for part, path in config.paths().items()}
+    tables = {
+        part: read_table(path, config.label, classes=config.classes)
+        for part, path in config.paths().items()
+    }
     first = tables["members"]
     fitted = {part: _fitted(first, table) for part, table in tables.items()}
-    y, names = _labels(tuple(fitted.values()))
+    y, names = _labels(tuple(fitted.values()), config.classes)
     declared: dict[str, NDArray[np.int64]] = {}
     start = 0
     for part, table in fitted.items():
@@ -78,12 +82,14 @@ def read(config: Files) -> Loaded:
     )
 
 
-def read_table(path: str | Path, label: str | None = None) -> Table:
+def read_table(path: str | Path, label: str | None = None, *, classes: int | None = None) -> Table:
     """The rows and labels of one file or folder, checked.
 
     Args:
-        path: `.npz`, `.csv`, `.parquet`, or a folder with one folder of images a class.
+        path: `.npz`, `.csv`, `.parquet` or `.pq` (in either case), or a folder with one folder of
+            images a class.
         label: name of the label column; None = `label`, `target` or `y`.
+        classes: numbers as labels must lie below; None: below the number of rows, or 1,000.
 
     Raises:
         BadInput: it cannot be read as any of these, holds no rows, or holds values that are not
@@ -92,17 +98,18 @@ def read_table(path: str | Path, label: str | None = None) -> Table:
     path = Path(path).expanduser()
     if not path.exists():
         raise BadInput(str(path), "does not exist", f"Give {SHAPES}")
+    suffix = path.suffix.lower()
     if path.is_dir():
         table = _folder(path)
-    elif path.suffix == ".npz":
+    elif suffix == ".npz":
         table = _npz(path)
-    elif path.suffix in (".csv", ".parquet"):
+    elif suffix == ".csv" or suffix in PARQUET_SUFFIXES:
         table = _columns(path, label)
     else:
         raise BadInput(str(path), f"has the suffix {path.suffix!r}", f"Give {SHAPES}")
     if len(table.x) == 0:
         raise BadInput(str(path), "holds no rows", "Give at least one")
-    return table
+    return replace(table, y=_indices(path, table.y, classes))
 
 
 def _npz(path: Path) -> Table:
@@ -129,7 +136,7 @@ def _npz(path: Path) -> Table:
     if len(x) != len(y):
         raise BadInput(str(path), f"x has {len(x)} rows, y has {len(y)}", "Give as many of both")
     pixels, notes = _oriented(x)
-    return Table(path=path, x=_finite(path, pixels, ()), y=_indices(path, y), notes=notes)
+    return Table(path=path, x=_finite(path, pixels, ()), y=y, notes=notes)
 
 
 def _oriented(x: NDArray[Any]) -> tuple[NDArray[Any], tuple[str, ...]]:
@@ -170,8 +177,7 @@ def _columns(path: Path, label: str | None) -> Table:
         row = labels.is_null().to_pylist().index(True)
         raise BadInput(str(path), f"row {row} has no label in column {chosen!r}", "Fill or drop it")
     x = _finite(path, np.stack(columns, axis=1), features)
-    y = _indices(path, np.array(labels.to_pylist()))
-    return Table(path=path, x=x, y=y, columns=features)
+    return Table(path=path, x=x, y=np.array(labels.to_pylist()), columns=features)
 
 
 def _arrow(path: Path) -> Any:
@@ -180,7 +186,7 @@ def _arrow(path: Path) -> Any:
     from pyarrow import csv
 
     try:
-        return csv.read_csv(path) if path.suffix == ".csv" else pq.read_table(path)
+        return csv.read_csv(path) if path.suffix.lower() == ".csv" else pq.read_table(path)
     except (OSError, pa.ArrowException) as error:
         raise BadInput(str(path), f"cannot be read ({error})", "Save it again") from None
 
@@ -230,7 +236,7 @@ def _folder(path: Path) -> Table:
     return Table(
         path=path,
         x=np.ascontiguousarray(pixels, dtype=np.float32) / np.float32(255),
-        y=_indices(path, np.array([label for _, label in files])),
+        y=np.array([label for _, label in files]),
         notes=notes,
     )
 
@@ -254,13 +260,11 @@ def _finite(path: Path, x: NDArray[Any], columns: tuple[str, ...]) -> NDArray[np
     return cast
 
 
-def _indices(path: Path, y: NDArray[Any]) -> NDArray[Any]:
+def _indices(path: Path, y: NDArray[Any], classes: int | None) -> NDArray[Any]:
     """Labels as int64 >= 0, or as text; text that is all whole numbers counts as numbers."""
-    if y.dtype.kind == "U":
-        if len(y) and all(each.isascii() and each.isdigit() for each in y.tolist()):
-            return y.astype(np.int64)
+    if y.dtype.kind == "U" and not all(each.isascii() and each.isdigit() for each in y.tolist()):
         return y
-    if y.dtype.kind not in "biuf":
+    if y.dtype.kind not in "biufU":
         raise BadInput(str(path), f"y holds {y.dtype}", "Give class indices, or names as text")
     numbers = y.astype(np.float64)
     wrong = np.flatnonzero(~(np.isfinite(numbers) & (numbers == np.floor(numbers))))
@@ -271,12 +275,13 @@ def _indices(path: Path, y: NDArray[Any]) -> NDArray[Any]:
     if len(low):
         problem = f"row {low[0]} has the label {y[low[0]]} ({len(low)} such labels)"
         raise BadInput(str(path), problem, "Labels are class indices from 0 on")
-    limit = max(len(y), 1_000)
+    limit = classes or max(len(y), 1_000)
     high = np.flatnonzero(numbers >= limit)
     if len(high):
-        problem = f"row {high[0]} has the label {y[high[0]]} in a table of {len(y)} rows"
+        where = f"where `classes` is {classes}" if classes else f"in a table of {len(y)} rows"
+        problem = f"row {high[0]} has the label {y[high[0]]} {where}"
         raise BadInput(str(path), problem, f"Labels are class indices below {limit}")
-    return y.astype(np.int64)
+    return numbers.astype(np.int64)
 
 
 def _fitted(first: Table, other: Table) -> Table:
@@ -302,13 +307,31 @@ def _sort(table: Table) -> str:
     return "names" if table.y.dtype.kind == "U" else "numbers"
 
 
-def _labels(tables: tuple[Table, ...]) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+def _labels(
+    tables: tuple[Table, ...], classes: int | None
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Class indices and names over all parts together."""
     y = np.concatenate([table.y for table in tables])
     if y.dtype.kind == "U":
         names, indices = np.unique(y, return_inverse=True)
+        if classes is not None and len(names) != classes:
+            raise _other_number(tables, names.tolist(), classes)
         return indices.astype(np.int64), tuple(str(name) for name in names)
     if len(np.unique(y)) < 2:
         problem = f"every row has the label {y[0]}"
         raise BadInput(str(tables[0].path), problem, "Give rows of at least 2 classes")
-    return y, tuple(str(label) for label in range(int(y.max()) + 1))
+    return y, tuple(str(label) for label in range(classes or int(y.max()) + 1))
+
+
+def _other_number(tables: tuple[Table, ...], names: list[str], classes: int) -> BadInput:
+    """The error for text labels that name more or fewer classes than there are."""
+    found = ", ".join(names[:10]) + (", ..." if len(names) > 10 else "")
+    where = " and ".join(str(table.path) for table in tables)
+    problem = f"the labels name {len(names)} classes ({found}) where `classes` is {classes}"
+    if len(names) > classes:
+        return BadInput(where, problem, "Correct the labels or `classes`")
+    fix = (
+        "Give class indices (0, 1, ...) as labels: with a class missing from all parts, names do"
+        " not tell which output of the model is whose"
+    )
+    return BadInput(where, problem, fix)

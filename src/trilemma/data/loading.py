@@ -101,7 +101,7 @@ def source_digest(config: Data, *, progress: Progress | None = None) -> str:
     """
     digest = hashlib.blake2b(digest_size=16)
     if isinstance(config, Files):
-        paths = tuple(Path(path).expanduser() for path in config.paths().values())
+        paths = tuple(Path(path) for path in config.paths().values())
     else:
         found, _ = _present(known(config.ENTRY), progress)
         if found.form is None:

@@ -1,6 +1,7 @@
 """One class a data set: what `data: {kind: Digits, members: 300, nonmembers: 300}` decodes to."""
 
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Annotated, ClassVar, TypeAlias
 
 from annotated_types import Ge
@@ -11,6 +12,7 @@ from trilemma.data.scaling import Scaling, UnitRange
 
 AtLeastOne = Annotated[int, Ge(1)]
 Count = Annotated[int, Ge(0)]
+AtLeastTwo = Annotated[int, Ge(2)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,15 +215,19 @@ class Files:
     """The user's own rows: each part is a file or a folder.
 
     Args:
-        members: rows the model was trained on: `.npz` (x, y), `.csv` or `.parquet` with a label
-            column, or a folder with one folder of images a class.
+        members: rows the model was trained on: `.npz` (x, y), `.csv`, `.parquet` or `.pq` with a
+            label column, or a folder with one folder of images a class.
         nonmembers: rows it was not trained on, in any of these shapes.
         shadow: further rows for shadow models.
         auxiliary: further rows an attacker holds.
         label: name of the label column; None = `label`, `target` or `y`.
+        classes: how many classes the model tells apart; None: those that the labels name.
         allow_overlap: accept members that are among the non-members as well; their number is
             reported either way.
         drop_duplicates: take out rows that repeat a row of the same or of an earlier part.
+
+    Raises:
+        BadInput: fewer than 2 classes.
     """
 
     REVISION: ClassVar[int] = 1
@@ -231,14 +237,20 @@ class Files:
     shadow: str | None = None
     auxiliary: str | None = None
     label: str | None = None
+    classes: AtLeastTwo | None = None
     allow_overlap: bool = False
     drop_duplicates: bool = False
 
+    def __post_init__(self) -> None:
+        _at_least("classes", self.classes, 2)
+
     def paths(self) -> dict[str, str]:
-        """Part -> its file or folder."""
+        """Part -> its file or folder, `~` written out."""
         given = {name: getattr(self, name) for name in ("members", "nonmembers", "shadow")}
         given["auxiliary"] = self.auxiliary
-        return {name: path for name, path in given.items() if path is not None}
+        return {
+            name: str(Path(path).expanduser()) for name, path in given.items() if path is not None
+        }
 
 
 Catalogued: TypeAlias = (

@@ -9,12 +9,13 @@ import sysconfig
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
-from importlib.machinery import ModuleSpec
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from pathlib import Path
 
 from trilemma.core.errors import BadInput
 
 FORM = "Write package.module:factory, e.g. my_models.resnet:build"
+MARK = "__trilemma_source__"  # where a module was imported from, and what stood there
 
 
 def parse(spec: str) -> tuple[str, str]:
@@ -89,6 +90,52 @@ def working_directory_importable() -> Iterator[None]:
         yield
     finally:
         sys.path.remove(here)
+
+
+@contextmanager
+def as_on_disk(module: str) -> Iterator[None]:
+    """What is imported of a user's code inside is what lies on disk now, not an older version.
+
+    Covers the modules that `user_model_fingerprint` covers. Where one of them was imported before
+    from another file or from other content, or by somebody else, all of them are imported anew,
+    since they hold on to each other; objects of the older ones stay as they are. Modules that did
+    not change are not run again. Not covered: trilemma itself, and packages with compiled parts,
+    which a process can load only once.
+
+    Args:
+        module: name of the factory's module.
+    """
+    present = {
+        name: f"{path}:{_digest(path).hex()}" for name, path in _reimportable(_sources(module))
+    }
+    loaded = {name: sys.modules[name] for name in present if name in sys.modules}
+    if any(_own(each, MARK) != present[name] for name, each in loaded.items()):
+        for name in loaded:
+            del sys.modules[name]
+    yield
+    for name, mark in present.items():
+        if name in sys.modules:
+            setattr(sys.modules[name], MARK, mark)
+
+
+def _reimportable(sources: dict[str, Path]) -> list[tuple[str, Path]]:
+    """Those of the sources that are the user's own and may be imported a second time."""
+    compiled = {
+        name.partition(".")[0]
+        for name, module in tuple(sys.modules.items())
+        if str(_own(module, "__file__")).endswith(tuple(EXTENSION_SUFFIXES))
+    }
+    fixed = compiled | {__name__.partition(".")[0], "__main__"}
+    return [
+        (name, path)
+        for name, path in sources.items()
+        if path.suffix == ".py" and _is_users(path) and name.partition(".")[0] not in fixed
+    ]
+
+
+def _own(module: object, attribute: str) -> object:
+    """The attribute as it stands: some modules import others when they are asked for one."""
+    return getattr(module, "__dict__", {}).get(attribute)
 
 
 def _sources(module: str) -> dict[str, Path]:

@@ -3,7 +3,9 @@
 Importing this module imports no torch; what is called does.
 """
 
+import hashlib
 import importlib
+import io
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 from trilemma.core.errors import BadInput, MissingExtra
 from trilemma.experiments.user_code import (
+    as_on_disk,
     no_such_module,
     parse,
     user_model_fingerprint,
@@ -20,7 +23,13 @@ from trilemma.experiments.user_code import (
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-__all__ = ["Found", "check_model", "load_user_model", "user_model_fingerprint"]
+__all__ = [
+    "Found",
+    "check_model",
+    "load_user_model",
+    "state_fingerprint",
+    "user_model_fingerprint",
+]
 
 SAME = 1e-5  # of the largest output: what another order of summation may change
 ON_SIMPLEX = 1e-4  # by which a row of probabilities may miss 1, more in half precision
@@ -31,14 +40,16 @@ def load_user_model(spec: str, weights: Path | None) -> "nn.Module":
 
     The factory is called without arguments; a module class is such a factory, and a module that
     exists already is copied. The global generator is seeded for the call and restored, so that a
-    factory that draws weights and is given none returns the same model each time.
+    factory that draws weights and is given none returns the same model each time. The user's own
+    modules are imported as they lie on disk now (`as_on_disk`).
 
     Args:
         spec: `package.module:factory`; the working directory is looked in first.
         weights: a safetensors file with the model's state; None where the factory loads it.
 
     Returns:
-        The model, in the mode its factory left it in.
+        The model, in the mode its factory left it in; one of another precision or on another
+        device takes and answers float32 on the CPU (`fitted`).
 
     Raises:
         BadInput: the spec, the user's code or the weights are wrong; says how, in one sentence.
@@ -47,15 +58,55 @@ def load_user_model(spec: str, weights: Path | None) -> "nn.Module":
     module_name, attribute = parse(spec)
     try:
         from trilemma.core.generators import global_from, seeded
+        from trilemma.experiments.fitted import fitted
         from trilemma.models.weights import load_weights
     except ModuleNotFoundError as error:
         raise MissingExtra(error.name or "torch", "torch", "auditing a PyTorch model") from None
-    with working_directory_importable(), global_from(seeded(0)):
+    with working_directory_importable(), as_on_disk(module_name), global_from(seeded(0)):
         factory = _attribute(spec, module_name, attribute)
         model = _build(spec, factory)
     if weights is not None:
         load_weights(model, weights)
-    return model
+    return fitted(model)
+
+
+def state_fingerprint(model: "nn.Module") -> str:
+    """A digest of a model's weights: what `state_dict` holds, by name, dtype, shape and bytes.
+
+    For a model whose factory loads weights that `user_model_fingerprint` does not see. Buffers that
+    are not persistent and attributes that are no parameters are not in the state, nor in this.
+
+    Args:
+        model: as `load_user_model` returns it; precision and device as the factory left them.
+
+    Returns:
+        BLAKE2b-128 in hexadecimal; the order of the entries and the device do not count.
+    """
+    from trilemma.experiments.fitted import Fitted
+
+    inner = model.model if isinstance(model, Fitted) else model
+    whole = hashlib.blake2b(digest_size=16)
+    for name, value in sorted(inner.state_dict().items()):
+        kind, content = _content(value)
+        whole.update(f"{name}\0{kind}\0{len(content)}\0".encode())
+        whole.update(content)
+    return whole.hexdigest()
+
+
+def _content(value: object) -> tuple[str, bytes | memoryview]:
+    """What kind of state this is, and its bytes."""
+    import torch
+    from torch.nn.parameter import is_lazy
+
+    if isinstance(value, torch.Tensor) and is_lazy(value):
+        return "not set yet", b""
+    if isinstance(value, torch.Tensor) and value.layout == torch.strided and not value.is_quantized:
+        # bytes by way of uint8: NumPy knows no bfloat16
+        flat = value.detach().cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+        return f"{value.dtype} {tuple(value.shape)}", flat.view(torch.uint8).numpy().data
+    saved = io.BytesIO()  # a module's own extra state, sparse or quantised tensors
+    torch.save(value, saved)
+    return type(value).__name__, saved.getvalue()
 
 
 def _attribute(spec: str, module_name: str, attribute: str) -> object:
@@ -123,7 +174,8 @@ def check_model(model: "nn.Module", x_sample: "Tensor", classes: int) -> Found:
     """Ask a model about a few rows, twice, before any work starts.
 
     Args:
-        model: the classifier; asked in eval mode and handed back as it came.
+        model: the classifier, of any precision and on any device; asked in eval mode and handed
+            back as it came.
         x_sample: (n, *x) inputs as they will be asked later, n >= 1.
         classes: how many classes the labels have.
 
@@ -137,10 +189,12 @@ def check_model(model: "nn.Module", x_sample: "Tensor", classes: int) -> Found:
     import torch
 
     from trilemma.core.modes import evaluating
+    from trilemma.experiments.fitted import Fitted, fitted
 
-    with evaluating(model), torch.no_grad():
+    asked = fitted(model)
+    with evaluating(asked), torch.no_grad():
         try:
-            first, again = model(x_sample.clone()), model(x_sample.clone())
+            first, again = asked(x_sample.clone()), asked(x_sample.clone())
         except Exception as error:
             raise BadInput(
                 "model",
@@ -157,7 +211,8 @@ def check_model(model: "nn.Module", x_sample: "Tensor", classes: int) -> Found:
             " training=self.training), or seed it from the input",
         )
     missed = float((answer.double().sum(1) - 1).abs().max())
-    near = max(ON_SIMPLEX, 4 * torch.finfo(answer.dtype).eps)
+    computed = asked.dtype if isinstance(asked, Fitted) else answer.dtype
+    near = max(ON_SIMPLEX, 4 * torch.finfo(computed).eps)
     simplex = missed <= near and bool((answer >= 0).all())
     return Found(outputs="probabilities" if simplex else "logits", classes=classes)
 
@@ -185,7 +240,8 @@ def _table(answer: object, rows: int, classes: int) -> "Tensor":
         raise BadInput(
             "model",
             f"answers {shape[1]} numbers a row, the labels have {classes} classes",
-            "Give the data that this model was trained for, or declare its number of classes",
+            "Give the data that this model was trained for, or say how many classes it tells apart:"
+            " --classes on the command line, `classes:` under data in YAML",
         )
     if not answer.is_floating_point():
         raise BadInput("model", f"answers {answer.dtype}", "Return logits, not predicted labels")

@@ -23,6 +23,7 @@ from trilemma.training.recipes import Recipe, build
 from trilemma.training.schedule import optimiser_of, rate_share, strength
 
 PATIENCE = 10  # epochs in a row at the loss of an uninformed answer before a collapse is called
+FEWEST = 3  # such epochs that make a collapse where the training ends before PATIENCE
 NEAR = 0.01  # relative distance from that loss; largest spread of answers that ignore the input
 SAMPLE = 256  # rows that are asked whether the answers depend on the input
 
@@ -94,10 +95,12 @@ def train(
         identity = _identity(recipe, objective, data, seed, box)
         saved = load_checkpoint(checkpoint.folder, identity, model, optimiser, rng)
         history = [Epoch(**each) for each in saved]
+    uninformed = _uninformed(data.y, classes)
     last_save = time.monotonic()
     for epoch in range(len(history), recipe.epochs):
         history.append(_epoch(recipe, objective, data, box, model, optimiser, rng, epoch))
-        _refuse_collapse(history, model, data.x[:SAMPLE], classes)
+        ended = len(history) == recipe.epochs
+        _refuse_collapse(history, model, data.x[:SAMPLE], uninformed, ended=ended)
         if checkpoint is not None and time.monotonic() - last_save >= checkpoint.every_seconds:
             rows = [dataclasses.asdict(each) for each in history]
             save_checkpoint(checkpoint.folder, identity, model, optimiser, rng, rows)
@@ -151,19 +154,44 @@ def _shuffled(data: Dataset, batch: int, rng: Generator) -> Iterator[tuple[Tenso
         yield data.x[index], data.y[index]
 
 
-def _refuse_collapse(history: Sequence[Epoch], model: nn.Module, x: Tensor, classes: int) -> None:
-    """Raise where the loss stays at ln k and the answers do not depend on the input."""
-    chance, recent = math.log(classes), history[-PATIENCE:]
-    idle = len(recent) == PATIENCE and all(
-        each.strength == 1 and abs(each.loss - chance) <= NEAR * chance for each in recent
-    )
-    if not idle:
+def _uninformed(y: Tensor, classes: int) -> tuple[float, ...]:
+    """The loss of answers that ignore the input, in nats.
+
+    Of the labels' shares that is their entropy, the least that such an answer reaches; of the
+    uniform distribution it is ln k. Both are the same where the classes are balanced.
+    """
+    shares = torch.bincount(y, minlength=classes).double() / len(y)
+    entropy = -float(torch.special.xlogy(shares, shares).sum())
+    return tuple(loss for loss in (entropy, math.log(classes)) if loss > 0)
+
+
+def _refuse_collapse(
+    history: Sequence[Epoch],
+    model: nn.Module,
+    x: Tensor,
+    uninformed: tuple[float, ...],
+    *,
+    ended: bool,
+) -> None:
+    """Raise where the loss stays that of an uninformed answer and the answers ignore the input.
+
+    Short of PATIENCE epochs at full strength only the end of the training tells: a model that was
+    still to leave this loss has then had its time, if it had FEWEST such epochs and no other.
+    """
+    full = [each for each in history if each.strength == 1]
+    recent = full[-PATIENCE:]
+    if len(recent) < (FEWEST if ended else PATIENCE):
+        return
+    if not all(any(abs(each.loss - h) <= NEAR * h for h in uninformed) for each in recent):
         return
     answers = log_probabilities(model, x).exp()
     if (answers.amax(0) - answers.amin(0)).max() <= NEAR:
         last = history[-1]
         raise TrainingCollapsed(
-            epoch=len(history), loss=last.loss, chance=chance, learning_rate=last.learning_rate
+            epoch=len(history),
+            loss=last.loss,
+            chance=min(uninformed, key=lambda h: abs(last.loss - h)),
+            learning_rate=last.learning_rate,
         )
 
 
