@@ -1,26 +1,18 @@
 """Where data sets may lie on this machine. Nothing heavy is imported here."""
 
 import os
-import sys
 from pathlib import Path
+
+from trilemma.core import caches
 
 FASHION_MNIST_PACKAGE = Path("/usr/share/datasets/fashion-mnist")  # Debian: dataset-fashion-mnist
 
 
 def cache_folder() -> Path:
-    """Where downloaded data sets are kept: `$TRILEMMA_CACHE/data`, else the platform's own.
-
-    Linux: `$XDG_CACHE_HOME` or `~/.cache`; macOS: `~/Library/Caches`; Windows: `%LOCALAPPDATA%`.
-    """
+    """Where downloaded data sets are kept: `$TRILEMMA_CACHE/data`, else the platform's cache."""
     if named := os.environ.get("TRILEMMA_CACHE"):
         return Path(named).expanduser() / "data"
-    if sys.platform == "win32":
-        root = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        root = Path.home() / "Library" / "Caches"
-    else:
-        root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return root / "trilemma" / "data"
+    return caches.cache_folder("data")
 
 
 def own_folder() -> Path | None:

@@ -5,6 +5,7 @@
     <root>/locks/          one file lock a key
     <root>/incoming/       entries being written
     <root>/damaged/        entries set aside, to be looked at or deleted
+    <root>/audits/         documents of finished audits (see `finished`)
 
 An entry appears whole or not at all: it is written under a temporary name, with its checksums,
 synced, and renamed. Nothing in it is ever unpickled. Processes on several machines need a shared
@@ -13,11 +14,11 @@ file system with working file locks.
 
 import os
 import shutil
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from trilemma.core.caches import cache_folder
 from trilemma.experiments import entries
 from trilemma.experiments.artifact import Artifact
 from trilemma.experiments.entries import Entry
@@ -34,13 +35,7 @@ def default_root() -> Path:
     """`$TRILEMMA_STORE`, or `trilemma/store` in this platform's cache folder."""
     if chosen := os.environ.get("TRILEMMA_STORE"):
         return Path(chosen).expanduser()
-    if sys.platform == "win32":
-        cache = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        cache = Path.home() / "Library" / "Caches"
-    else:
-        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return cache / "trilemma" / "store"
+    return cache_folder("store")
 
 
 class Store:
