@@ -23,7 +23,8 @@ def metric(name):
 
 def at_the_mean(members, nonmembers):
     """Thresholds at the mean of all scores, which a monotone map does not keep."""
-    threshold = np.mean(np.concatenate([members, nonmembers]))
+    with np.errstate(invalid="ignore"):  # both infinities have no mean
+        threshold = np.mean(np.concatenate([members, nonmembers]))
     return rate(int((np.asarray(members) >= threshold).sum()), len(members)).to_json()
 
 

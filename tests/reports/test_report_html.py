@@ -123,7 +123,7 @@ def test_the_first_thing_said_is_what_is_missing(named_document: Callable[[str],
     text = render_html(document)
     body = text[text.index("<main") :]
     assert Page(body).text.startswith(document["verdict"]["headline"])
-    assert text.count(document["verdict"]["sentences"][0]) == 2  # the headline, and the data
+    assert document["verdict"]["sentences"][0] in Page(body).text
     assert "<title>Incomplete audit of digits" in text
 
 
@@ -207,7 +207,8 @@ def test_the_page_is_not_heavier_than_its_plots(document: Json) -> None:
 def test_no_torch_no_plotly_no_rich_for_a_page() -> None:
     code = (
         "import sys; from trilemma.experiments.reports import html; html._plotly();"
-        "print([m for m in ('torch', 'plotly', 'rich', 'numpy', 'jaxtyping') if m in sys.modules])"
+        "heavy = ('torch', 'plotly', 'rich', 'scipy.stats', 'jaxtyping');"
+        "print([m for m in heavy if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

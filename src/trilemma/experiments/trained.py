@@ -88,7 +88,9 @@ def cell(declared: Experiment, name: str, seed: int) -> Cell:
         split=split,
         inputs=inputs(declared, split, source, name),
         data_probe=ProbeData(split=split, seed=seed),
-        model_probe=ProbeModel(split=split, source=source, box=declared.box, name=name),
+        model_probe=ProbeModel(
+            split=split, source=source, box=declared.box, name=f"{name}, seed {seed}"
+        ),
         **evaluations(declared, split, source, name, seed),
     )
 
