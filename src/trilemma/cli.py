@@ -130,7 +130,7 @@ def audit(  # noqa: PLR0913  # one parameter an option, as typer wants it
 
 
 @app.command(epilog=EXIT)
-def demo(  # noqa: PLR0913
+def demo(  # noqa: PLR0913  # as above
     json_file: JsonFile = None,
     html: Html = None,
     no_html: NoHtml = False,
@@ -210,7 +210,7 @@ def claims(context: typer.Context) -> None:
 
 
 @claims_app.command("run", epilog=EXIT)
-def claims_run(  # noqa: PLR0913
+def claims_run(  # noqa: PLR0913  # as above
     study: Annotated[str, typer.Argument(help="A declared study, as `trilemma claims` names it.")],
     json_file: JsonFile = None,
     html: Html = None,
