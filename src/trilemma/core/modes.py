@@ -25,12 +25,15 @@ def training(model: object) -> Iterator[None]:
 
 @contextmanager
 def _switched(model: object, *, training: bool) -> Iterator[None]:
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    modes = [module.training for module in modules]
-    if isinstance(model, nn.Module):
+    others = (
+        [module for module in model.modules() if module.training is not training]
+        if isinstance(model, nn.Module)
+        else []
+    )
+    if others and isinstance(model, nn.Module):
         model.train(training)
     try:
         yield
     finally:
-        for module, mode in zip(modules, modes, strict=True):
-            module.training = mode
+        for module in others:
+            module.training = not training

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from trilemma.core.errors import BadInput
 from trilemma.core.modes import evaluating
+from trilemma.core.pace import usual
 from trilemma.core.types import Classifier, LogProbs, Probs, Rows
 
 
@@ -17,7 +18,8 @@ class Local:
     Args:
         model: logits out; queried in eval mode and handed back as it came.
         classes: how many classes an answer must cover.
-        batch: rows at a time; changes speed and memory, not the answers.
+        batch: rows at a time; changes speed and memory, not the answers. None is what is fast
+            on most models.
 
     Example:
         >>> import torch
@@ -28,7 +30,7 @@ class Local:
 
     model: Classifier
     classes: int
-    batch: int = 128
+    batch: int | None = None
 
     def __call__(self, x: Rows) -> Probs:
         """(n, classes) probabilities, float64."""
@@ -36,7 +38,7 @@ class Local:
 
 
 def log_probabilities(
-    model: Classifier, x: Rows, *, classes: int | None = None, batch: int = 128
+    model: Classifier, x: Rows, *, classes: int | None = None, batch: int | None = None
 ) -> LogProbs:
     """What `model` answers for each row: log softmax of its logits, in nats.
 
@@ -46,7 +48,8 @@ def log_probabilities(
         model: logits out; queried in eval mode and handed back as it came.
         x: (n, *x) finite inputs.
         classes: how many logits there must be; None takes what comes.
-        batch: rows at a time; changes speed and memory, not the answers.
+        batch: rows at a time; changes speed and memory, not the answers. None is what is fast
+            on most models.
 
     Returns:
         (n, k) float64 log-probabilities.
@@ -56,7 +59,7 @@ def log_probabilities(
     """
     with evaluating(model), torch.no_grad():
         # no_grad, not inference_mode: a student must be able to train on the answers
-        parts = [_ask(model, rows, classes) for rows in x.split(batch)]
+        parts = [_ask(model, rows, classes) for rows in x.split(batch or 2 * usual(x).rows)]
     return torch.cat(parts)
 
 
@@ -78,8 +81,10 @@ def _ask(model: Classifier, x: Rows, classes: int | None) -> LogProbs:
 
 
 def _finite(what: str, rows: Tensor) -> None:
+    if bool(rows.sum().isfinite()):  # one pass, where a look at each number takes several
+        return
     bad = ~rows.flatten(1).isfinite().all(1)
-    if bool(bad.any()):
+    if bool(bad.any()):  # not where finite numbers add up to infinity
         raise BadInput(
             what,
             f"{int(bad.sum())} of {len(rows)} rows hold NaN or infinite values"
