@@ -8,13 +8,16 @@ PINS := --constraint constraints.txt --build-constraint constraints.txt
 RUNTIME := $(VENV)/.runtime-installed
 DEV := $(VENV)/.dev-installed
 JOBS ?= 2
+# Other libraries, for benchmarks/ only; one of them needs an older NumPy.
+PEERS := .venv-peers
+MEASURED := $(PEERS)/bin/python -W ignore -m benchmarks
 
 # One thread a process: the numbers repeat, and two test processes share two cores fairly.
 export OMP_NUM_THREADS := 1
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help demo test lint docs slow format constraints clean
+.PHONY: help demo test lint docs slow bench format constraints clean
 
 help: ## say what there is to make
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 20
@@ -38,6 +41,15 @@ docs: $(DEV) ## build the site into docs/_build/html; a warning is an error
 slow: $(DEV) ## the tests that the gate leaves out
 	@$(BIN)/python -m pytest -m slow
 
+bench: $(PEERS)/.installed ## the attacks' speed beside other libraries' (hours; see benchmarks/README.md)
+	@$(MEASURED).pgd
+	@$(MEASURED).hop_skip_jump
+	@$(MEASURED).autoattack
+	@$(MEASURED).autoattack --verdicts
+	@$(MEASURED).memory
+	@$(MEASURED).profile
+	@$(MEASURED).table
+
 format: $(DEV) ## write the code as the gate wants it
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
@@ -46,7 +58,7 @@ constraints: ## resolve constraints.txt anew from the newest releases
 	bash scripts/constraints.sh $(PYTHON)
 
 clean: ## remove what was built, .venv too
-	rm -rf $(VENV) build dist docs/_build docs/generated .mypy_cache .ruff_cache .pytest_cache \
+	rm -rf $(VENV) $(PEERS) build dist docs/_build docs/generated .mypy_cache .ruff_cache .pytest_cache \
 	  .hypothesis .import_linter_cache
 
 $(BIN)/python:
@@ -65,4 +77,15 @@ $(RUNTIME): $(BIN)/python pyproject.toml constraints.txt
 $(DEV): $(RUNTIME)
 	@echo "installing what the tests need into $(VENV)"
 	@$(PIP) install --quiet $(PINS) --editable '.[all]' --group dev
+	@touch $@
+
+$(PEERS)/.installed: pyproject.toml constraints.txt
+	@echo "installing trilemma and what it is compared with into $(PEERS)"
+	@$(PYTHON) -m venv --clear $(PEERS)
+	@grep -v '^numpy==' constraints.txt >$(PEERS)/constraints.txt
+	@$(PEERS)/bin/python -m pip --disable-pip-version-check install --quiet \
+	  --constraint $(PEERS)/constraints.txt pip
+	@$(PEERS)/bin/python -m pip install --quiet --constraint $(PEERS)/constraints.txt \
+	  --editable '.[torch]' --group peers
+	@$(PEERS)/bin/python -m pip install --quiet --no-deps torchattacks adv-lib
 	@touch $@

@@ -70,6 +70,13 @@ Members = Annotated[
 ]
 Nonmembers = Annotated[Path | None, typer.Option(help="Rows it never saw, in any of these forms.")]
 Eps = Annotated[str | None, typer.Option(help="L_inf budget of adversarial inputs; 8/255 is fine.")]
+Thoroughly = Annotated[
+    bool, typer.Option("--thorough", help="Measure robustness by AutoAttack, too: slow.")
+]
+ThoroughRows = Annotated[
+    int | None,
+    typer.Option(min=1, help="--thorough, on at most so many rows of each part. [default: 512]"),
+]
 Classes = Annotated[
     int | None, typer.Option(min=2, help="Classes of --model, where labels do not name all.")
 ]
@@ -92,6 +99,8 @@ def audit(  # noqa: PLR0913  # one parameter an option, as typer wants it
     members: Members = None,
     nonmembers: Nonmembers = None,
     eps: Eps = None,
+    thorough: Thoroughly = False,
+    thorough_rows: ThoroughRows = None,
     classes: Classes = None,
     seed: Seed = None,
     predictions: Recorded = None,
@@ -111,7 +120,7 @@ def audit(  # noqa: PLR0913  # one parameter an option, as typer wants it
     """Audit a model: a declared experiment, your own model, or recorded predictions."""
 
     def run() -> int:
-        from trilemma.experiments.declared import Own, choose
+        from trilemma.experiments.declared import Own, Thorough, choose
 
         own = Own(
             factory=model,
@@ -122,7 +131,8 @@ def audit(  # noqa: PLR0913  # one parameter an option, as typer wants it
             classes=classes,
             seed=seed,
         )
-        table = choose(file, own, predictions or [], name or [])
+        costly = Thorough(asked=thorough, rows=thorough_rows)
+        table = choose(file, own, predictions or [], name or [], costly)
         outputs = _outputs(json_file, html, markdown, junit, page=not no_html, quiet=quiet)
         return _deliver(table, fail_if, outputs, store, workers, scheduler)
 

@@ -7,7 +7,19 @@ under it.
 import pytest
 import torch
 
-from trilemma.attacks.evasion import ATTACKS, PGD
+from trilemma.attacks.evasion import (
+    ATTACKS,
+    CW100,
+    FGSM,
+    IFGSM,
+    PGD,
+    CarliniWagner,
+    Distributional,
+    L2Penalty,
+    Margin,
+    UncertainExamples,
+    uncertain_examples,
+)
 from trilemma.attacks.membership import METHODS, AdversarialConfidence, Confidence
 from trilemma.core.balls import L2, Linf
 from trilemma.core.box import UNIT
@@ -16,12 +28,24 @@ from trilemma.core.generators import seeded
 LINF = PGD(ball=Linf(0.1), steps=3, step_size=0.02)
 LINF_FROM_X = PGD(ball=Linf(0.1), steps=3, step_size=0.02, random_start=False)
 EUCLIDEAN = PGD(ball=L2(0.2), steps=2, restarts=3)
+MARGIN = PGD(ball=Linf(0.1), steps=3, loss=Margin(confidence=0.5))
+PRICED = Distributional(gamma=200.0)
+PRICED_NORM = Distributional(gamma=5.0, penalty=L2Penalty(squared=False), step_size=0.01)
+UNCERTAIN = UncertainExamples(ball=Linf(0.1))
 
 # per method, revision and settings: the sum of squares of the toy result
 RECORDED = {
     (PGD, 1, LINF): 11.9087156475,
     (PGD, 1, LINF_FROM_X): 11.0553787732,
     (PGD, 1, EUCLIDEAN): 11.1382048913,
+    (PGD, 1, MARGIN): 11.9859699868,
+    (FGSM, 1, FGSM(ball=Linf(0.1))): 11.0853971424,
+    (IFGSM, 1, IFGSM(ball=Linf(0.1))): 11.0853971424,
+    (CW100, 1, CW100(ball=L2(0.2))): 11.1795025437,
+    (CarliniWagner, 1, CarliniWagner(steps=20, binary_search_steps=4)): 10.9473772856,
+    (Distributional, 1, PRICED): 11.0671693357,
+    (Distributional, 1, PRICED_NORM): 11.929408275,
+    (UncertainExamples, 1, UNCERTAIN): 10.5563771422,
     (Confidence, 1, Confidence()): 0.710484293768,
     (AdversarialConfidence, 1, AdversarialConfidence(attack=LINF)): 0.141622452732,
 }
@@ -39,6 +63,8 @@ def model(x):
 
 def result(config):
     x, y = wave(6, 5), torch.tensor([0, 1, 2, 0, 1, 2])
+    if isinstance(config, UncertainExamples):
+        return uncertain_examples(model, x, config, rng=seeded(0))
     if type(config) in ATTACKS:
         return ATTACKS[type(config)](model, x, y, config, rng=seeded(0))
     return METHODS[type(config)].signal(model, x, y, config, box=UNIT, rng=seeded(0))
@@ -46,7 +72,7 @@ def result(config):
 
 def test_every_method_has_a_record_of_its_revision():
     recorded = {(kind, revision) for kind, revision, _ in RECORDED}
-    assert recorded == {(kind, kind.REVISION) for kind in (*ATTACKS, *METHODS)}
+    assert recorded == {(kind, kind.REVISION) for kind in (*ATTACKS, *METHODS, UncertainExamples)}
 
 
 @pytest.mark.parametrize(("kind", "revision", "config"), list(RECORDED))

@@ -1,6 +1,8 @@
-"""PGD against closed forms, and the laws of every evasion attack."""
+"""PGD against closed forms; what its losses, targets and early leave change, and what not."""
 
+import dataclasses
 import math
+import sys
 from dataclasses import FrozenInstanceError
 
 import pytest
@@ -10,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import nn
 
-from trilemma.attacks.evasion import ATTACKS, PGD, pgd
+from trilemma.attacks.evasion import PGD, BenignKL, CrossEntropy, Margin, pgd
 from trilemma.core.balls import L2, Linf
 from trilemma.core.box import UNIT, Box
 from trilemma.core.errors import BadInput
@@ -158,121 +160,129 @@ def test_inputs_outside_the_box_are_refused():
         pgd(model, x, y, PGD(ball=Linf(0.1)), rng=seeded(0))
 
 
-# The laws of the family: every attack of the table, each in both balls, and one that breaks them.
+def loss_at(model, z, y):
+    return nn.functional.cross_entropy(model(z), y, reduction="none")
 
 
-def _neighbourly(model, x, y, config, *, box=UNIT, rng, batch=64):
-    """Moves every row along the mean gradient: inside the ball, but not by the row alone."""
-    leaf = x.clone().requires_grad_()
-    (g,) = torch.autograd.grad(nn.functional.cross_entropy(model(leaf), y), leaf)
-    return box.clip(x + config.ball.project(g.mean(0, keepdim=True).sign().expand_as(x)))
+@given(seed=seeds, step=st.floats(0.01, 3.0), which=st.integers(0, 2))
+@settings(max_examples=20)
+def test_on_a_convex_loss_no_step_goes_down(seed, step, which):
+    """f(z') >= f(z) + <f'(z), z' - z>, and a projected step has no part against the gradient."""
+    g = seeded(seed)
+    w = torch.randn(4, 3, generator=g, dtype=torch.float64)
+    x, y = torch.rand(5, 4, generator=g, dtype=torch.float64), torch.arange(5) % 3
+    ball, box = [(Linf(0.3), UNIT), (Linf(0.3), ANYWHERE), (L2(0.3), ANYWHERE)][which]
+
+    def model(z):
+        return z @ w
+
+    heights = []
+    for steps in range(1, 7):
+        config = PGD(ball=ball, steps=steps, step_size=step * ball.radius)
+        adv = pgd(model, x, y, config, box=box, rng=seeded(seed))
+        heights.append(loss_at(model, adv, y))
+    path = torch.stack(heights)
+    assert (path[1:] >= path[:-1] - 1e-12).all()
 
 
-def _overshooting(model, x, y, config, *, box=UNIT, rng, batch=64):
-    """Returns its last step before the projection, of which the gradient's sign is all it took."""
-    moved = pgd(model, x, y, config, box=ANYWHERE, rng=rng)
-    return x + 1.2 * (moved - x)
+def test_more_steps_do_not_hurt_on_average():
+    model, (x, y) = small_net().eval(), rows(200)
+    means = []
+    for steps in (1, 2, 5, 20, 60):
+        config = PGD(ball=L2(0.5), steps=steps, step_size=0.03, random_start=False)
+        adv = pgd(model, x, y, config, rng=seeded(0))
+        means.append(loss_at(model, adv, y).mean().item())
+    assert means == sorted(means)
+    assert means[0] > loss_at(model, x, y).mean().item()
 
 
-BALLS = [Linf(0.1), L2(0.5)]
-EXAMPLES = {PGD: lambda ball: PGD(ball=ball, steps=5, restarts=2)}
-LAWFUL = [
-    pytest.param(attack, EXAMPLES[config](ball), id=f"{config.__name__}-{type(ball).__name__}")
-    for config, attack in ATTACKS.items()
-    for ball in BALLS
-]
+@given(seed=seeds)
+@settings(max_examples=10)
+def test_a_target_is_approached_as_far_as_the_ball_lets(seed):
+    """On a linear model of two classes, towards one is away from the other."""
+    w, model = linear(5, seed)
+    x = 0.5 + torch.zeros(3, 5, dtype=torch.float64)
+    zeros = torch.zeros(3, dtype=torch.long)
+    config = PGD(ball=Linf(0.2), steps=20, targeted=True)
+    towards = pgd(model, x, zeros, config, rng=seeded(0))
+    torch.testing.assert_close(towards, x - 0.2 * w.sign())
 
 
-def _control(attack):
-    mark = pytest.mark.xfail(raises=AssertionError, strict=True)
-    return pytest.param(attack, EXAMPLES[PGD](Linf(0.1)), id="negative control", marks=mark)
-
-
-def test_every_attack_of_the_table_is_under_the_laws():
-    assert set(EXAMPLES) == set(ATTACKS)
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize(("attack", "config"), [*LAWFUL, _control(_overshooting)])
-def test_law_feasible(attack, config, dtype):
-    model, (x, y) = small_net().to(dtype), rows(50, dtype=dtype)
-    adv = attack(model, x, y, config, rng=seeded(3))
-    # x + delta is rounded once, by at most half a unit in the last place of a number below 2
-    slack = 2 * torch.finfo(dtype).eps * math.sqrt(x[0].numel())
-    norm = math.inf if isinstance(config.ball, Linf) else 2
-    assert (adv >= 0).all()
-    assert (adv <= 1).all()
-    assert ((adv - x).flatten(1).norm(p=norm, dim=1) <= config.ball.radius + slack).all()
-    assert adv.dtype == dtype
-    assert adv.shape == x.shape
-
-
-@pytest.mark.parametrize(("attack", "config"), [*LAWFUL, _control(_neighbourly)])
-def test_law_a_row_does_not_depend_on_its_neighbours(attack, config):
-    model, (x, y) = small_net().eval(), rows(9)
-    together = attack(model, x, y, config, rng=seeded(3))
-    alone = [attack(model, x[[i]], y[[i]], config, rng=seeded(3)) for i in range(9)]
-    torch.testing.assert_close(together, torch.cat(alone), rtol=0, atol=1e-12)
-    flipped = attack(model, x.flip(0), y.flip(0), config, rng=seeded(3)).flip(0)
-    torch.testing.assert_close(together, flipped, rtol=0, atol=1e-12)
-    by_two = attack(model, x, y, config, rng=seeded(3), batch=2)
-    torch.testing.assert_close(together, by_two, rtol=0, atol=1e-12)
-
-
-@pytest.mark.parametrize(("attack", "config"), LAWFUL)
-def test_law_randomness_comes_from_the_generator_alone(attack, config):
-    model, (x, y) = small_net(), rows()
-    before = torch.random.get_rng_state()
-    first = attack(model, x, y, config, rng=seeded(3))
-    torch.testing.assert_close(first, attack(model, x, y, config, rng=seeded(3)), rtol=0, atol=0)
-    assert not torch.equal(first, attack(model, x, y, config, rng=seeded(4)))
-    assert torch.equal(before, torch.random.get_rng_state())
-
-
-@pytest.mark.parametrize(("attack", "config"), LAWFUL)
-def test_law_the_model_comes_back_as_it_went(attack, config):
-    model, (x, y) = small_net().train(), rows()
-    model[0].eval()
-    model[0].weight.requires_grad_(requires_grad=False)
-    modes = [module.training for module in model.modules()]
-    state = {name: value.clone() for name, value in model.state_dict().items()}
-    seen = x.clone(), y.clone()
-    adv = attack(model, x, y, config, rng=seeded(3))
-    assert [module.training for module in model.modules()] == modes
-    assert [p.requires_grad for p in model.parameters()] == [False, True, True, True]
-    assert all(p.grad is None for p in model.parameters())
-    assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())
-    assert torch.equal(x, seen[0])
-    assert torch.equal(y, seen[1])
-    assert not adv.requires_grad
-
-
-@pytest.mark.parametrize(("attack", "config"), LAWFUL)
-def test_law_the_model_is_asked_in_eval_mode(attack, config):
-    """With dropout on, two equal calls would differ."""
-    model, (x, y) = small_net().train(), rows()
-    inside = attack(model, x, y, config, rng=seeded(3))
-    torch.testing.assert_close(inside, attack(model.eval(), x, y, config, rng=seeded(3)))
-
-
-@pytest.mark.parametrize("ball", [Linf(0.0), L2(0.0)])
-@pytest.mark.parametrize("attack", [pytest.param(pgd, id="PGD")])
-def test_law_radius_0_is_the_identity(attack, ball):
-    model, (x, y) = small_net(), rows()
-    adv = attack(model, x, y, EXAMPLES[PGD](ball), rng=seeded(3))
-    assert torch.equal(adv, x)
-    assert adv is not x
-
-
-@pytest.mark.parametrize(("attack", "config"), LAWFUL)
-def test_law_no_rows_no_work(attack, config):
-    x, y = rows(0)
-    assert attack(small_net(), x, y, config, rng=seeded(3)).shape == (0, 6)
-
-
-@pytest.mark.parametrize(("attack", "config"), LAWFUL)
-def test_law_works_where_gradients_are_off(attack, config):
-    model, (x, y) = small_net(), rows()
+@pytest.mark.parametrize("loss", [BenignKL(), Margin(), Margin(confidence=0.5), CrossEntropy()])
+def test_every_loss_is_raised(loss):
+    model, (x, y) = small_net().eval(), rows(40)
     with torch.no_grad():
-        quiet = attack(model, x, y, config, rng=seeded(3))
-    torch.testing.assert_close(quiet, attack(model, x, y, config, rng=seeded(3)))
+        benign = model(x)
+        adv = pgd(model, x, y, PGD(ball=Linf(0.2), loss=loss), rng=seeded(0))
+        assert (loss(model(adv), y, benign) >= loss(benign, y, benign)).all()
+        other = pgd(model, x, y, PGD(ball=Linf(0.2)), rng=seeded(0))
+    assert torch.equal(adv, other) == isinstance(loss, CrossEntropy)
+
+
+def test_any_loss_may_be_handed_over():
+    model, (x, y) = small_net(), rows()
+    config = PGD(ball=Linf(0.1), steps=5)
+    given_ = pgd(model, x, y, config, rng=seeded(0), loss=lambda z, y: Margin()(z, y))
+    declared = dataclasses.replace(config, loss=Margin())
+    assert torch.equal(given_, pgd(model, x, y, declared, rng=seeded(0)))
+
+
+def test_two_classes_have_one_direction():
+    """Cross-entropy and margin are monotone in each other, so the signs of gradients agree."""
+    model, (x, y) = small_net(k=2), rows()
+    y = y.clamp(max=1)
+    found = [
+        pgd(model, x, y, PGD(ball=Linf(0.1), steps=5, loss=loss), rng=seeded(0))
+        for loss in (CrossEntropy(), Margin())
+    ]
+    assert torch.equal(*found)
+
+
+class Counting(nn.Module):
+    """A linear model that counts the rows it is asked about."""
+
+    def __init__(self):
+        super().__init__()
+        self.rows = 0
+
+    def forward(self, z):
+        self.rows += len(z)
+        return torch.stack([-z.sum(1), z.sum(1)], dim=1)
+
+
+def test_rows_that_rest_are_asked_about_no_more():
+    """At the end of the ball no step moves a row; without the early leave all would be asked."""
+    model, x = Counting().double(), torch.full((6, 3), 0.5, dtype=torch.float64)
+    config = PGD(ball=Linf(0.1), steps=40, step_size=0.1)
+    adv = pgd(model, x, torch.ones(6, dtype=torch.long), config, rng=seeded(0))
+    torch.testing.assert_close(adv, x - 0.1)
+    assert model.rows == 6 * 4
+
+
+def test_no_gradient_is_computed_that_is_not_needed():
+    model, x = Counting().double(), torch.rand(6, 3, generator=seeded(0), dtype=torch.float64)
+    y = torch.ones(6, dtype=torch.long)
+    pgd(model, x, y, PGD(ball=Linf(0.3), steps=3), rng=seeded(0))
+    assert model.rows == 6 * 3
+    model.rows = 0
+    pgd(model, x, y, PGD(ball=Linf(0.3), steps=3, restarts=2), rng=seeded(0))
+    assert model.rows == 6 * (3 + 3 + 2)
+
+
+def test_leaving_early_changes_nothing(monkeypatch):
+    """Against looking for resting rows never."""
+    module = sys.modules[PGD.__module__]
+    model, (x, y) = small_net().eval(), rows(60)
+    config = PGD(ball=Linf(0.05), steps=30, loss=Margin(confidence=0.2), restarts=2)
+    early = pgd(model, x, y, config, rng=seeded(0))
+    monkeypatch.setattr(module, "LOOK", 10**9)
+    torch.testing.assert_close(early, pgd(model, x, y, config, rng=seeded(0)), rtol=0, atol=1e-12)
+
+
+def test_the_start_does_not_depend_on_how_the_inputs_lie():
+    x = torch.rand(3, 2, 4, 4, generator=seeded(0), dtype=torch.float64)
+    model = nn.Sequential(nn.Flatten(), nn.Linear(32, 2)).double()
+    y, config = torch.zeros(3, dtype=torch.long), PGD(ball=L2(0.1), steps=1)
+    other = x.contiguous(memory_format=torch.channels_last)
+    found = [pgd(model, each, y, config, rng=seeded(0)) for each in (x, other)]
+    torch.testing.assert_close(*found)

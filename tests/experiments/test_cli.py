@@ -138,6 +138,7 @@ def test_the_exit_status_tells(tmp_path, condition, status):
         (["audit", "none.yaml"], "none.yaml: does not exist"),
         (["audit", "--predictions", "none.npz"], "none.npz"),
         (["audit", "--predictions", "p.npz", "--eps", "0.1"], "--eps: does not apply"),
+        (["audit", "--predictions", "p.npz", "--thorough"], "--thorough: does not apply"),
         (["audit", "--model", "pkg:factory"], "--members: is missing"),
         (
             ["audit", "--model", "nowhere:f", "--members", "p.npz", "--nonmembers", "p.npz"],

@@ -70,7 +70,7 @@ PATH = "models.robust.objective.attack"
         (f"{PATH}.ball.radius", "wide", f"{PATH}.ball.radius: .*number.*; got 'wide'"),
         (f"{PATH}.ball.radius", KeyError, f"{PATH}.ball.radius: is missing"),
         (f"{PATH}.ball.kind", "L1", f"{PATH}.ball.kind: must be one of L2, Linf; got 'L1'"),
-        (f"{PATH}.kind", KeyError, None),
+        (f"{PATH}.kind", KeyError, "attack.kind: must be one of .*PGD.*; got None"),
         ("attacks.confidence_adversarial.kind", "Shadow", "kind: must be one of .*; got 'Shadow'"),
         ("seeds", [], r"seeds: got \[\]"),
         ("seeds", [0, 0], r"seeds: got \[0, 0\]"),
@@ -82,9 +82,6 @@ PATH = "models.robust.objective.attack"
 )
 def test_a_bad_key_is_named_with_its_value_and_what_is_allowed(path, value, said):
     table = changed(path, value)
-    if said is None:
-        experiment(table)
-        return
     with pytest.raises(BadInput, match=said):
         experiment(table)
 

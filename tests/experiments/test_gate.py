@@ -59,6 +59,33 @@ def test_what_cannot_be_read_is_refused_with_what_is_allowed(text, said):
         read(text)
 
 
+OWN = ["train", "autoattack_test"]
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_accuracy_stands_in_an_attacks_place(name):
+    text = f"robust:accuracy.{name}.low < 0.5"
+    condition = parse(text, models=MODELS, attacks=ATTACKS, metrics=METRICS, accuracies=OWN)
+    assert (condition.attack, condition.metric, condition.part) == ("accuracy", name, "low")
+    found = {"accuracy": {name: metric(0.5, 0.4, 0.6)}, "membership": {}}
+    built = {"models": {"natural": {}, "robust": found}, "failures": []}
+    assert judge(condition, built).observed == 0.4
+    assert judge(condition, built).holds is True
+    assert judge(condition, document(robust=metric(0, 0, 0))).holds is None
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("accuracy.auc > 0.5", "no metric 'auc' .*This audit has: train"),
+        ("accuracy.autoattack_train.low < 0.5", "was not measured.*Ask by --thorough"),
+    ],
+)
+def test_an_accuracy_that_is_not_measured_is_refused(text, said):
+    with pytest.raises(BadInput, match=said):
+        parse(text, models=MODELS, attacks=ATTACKS, metrics=METRICS, accuracies=OWN)
+
+
 @given(
     value=st.floats(0, 1),
     number=st.floats(0, 1),

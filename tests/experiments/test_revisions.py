@@ -20,8 +20,9 @@ from trilemma.core.dataset import Dataset
 from trilemma.core.generators import seeded
 from trilemma.data import Digits, load, split
 from trilemma.experiments import responses, selftests
-from trilemma.experiments.evaluation import Evaluate, evaluate
+from trilemma.experiments.evaluation import Compare, Evaluate, compare, evaluate
 from trilemma.experiments.stages import ProbeData, ProbeModel, Respond, Split, Train
+from trilemma.experiments.thorough import Withstand, chosen
 from trilemma.oracles import log_probabilities
 from trilemma.training import Adversarial, Batch, Natural, Recipe, build, train
 from trilemma.training.recipes import MLP, FashionCNN, SmallCNN, YaleCNN
@@ -96,6 +97,23 @@ def responded():
     return responses.confidence({"log_probabilities": table, "label": y.numpy()})
 
 
+def withstood():
+    row = chosen(np.arange(12) < 6, 3, 9)
+    x, y = rows()
+    found = ATTACKS[PGD](model(), x[row], y[row], ATTACK, box=UNIT, rng=seeded(3))
+    return [*row, *log_probabilities(model(), found).flatten().tolist()]
+
+
+def compared():
+    gradient = answers()
+    costly = {name: array[::-1][:40] for name, array in gradient.items()}
+    found = compare(gradient, {**costly, "row": np.arange(59, 19, -1)}, ("one", "other"))
+    worse = {**costly, "label": (costly["label"] + 1) % 3, "row": np.arange(59, 19, -1)}
+    numbers = [found["accuracy"][part]["value"] for part in ("train", "test")]
+    points = compare(gradient, worse, ("one", "other"))["masking"]["details"]["points"]
+    return [*numbers, *points.values()]
+
+
 def probed_data():
     x, y = (each.numpy() for each in rows())
     x, y = np.tile(x, (4, 1, 1, 1)) + np.arange(48).reshape(-1, 1, 1, 1) / 50, np.tile(y, 4)
@@ -127,7 +145,9 @@ TOYS = {
     Split: splitting,
     Train: lambda: trained(MLP(hidden=(4,), epochs=2, batch=5)),
     Respond: responded,
+    Withstand: withstood,
     Evaluate: evaluated,
+    Compare: compared,
     ProbeData: probed_data,
     ProbeModel: probed_model,
 }
@@ -151,7 +171,8 @@ def test_another_result_needs_another_revision(kind):
 
 
 def test_every_recipe_and_method_has_a_toy():
-    assert {*get_args(Recipe), *METHODS, *ATTACKS} <= set(TOYS)
+    # evasion attacks have theirs in tests/attacks/test_attack_revisions.py
+    assert {*get_args(Recipe), *METHODS} <= set(TOYS)
 
 
 @pytest.mark.xfail(raises=AssertionError, reason="negative control: a changed method is noticed")

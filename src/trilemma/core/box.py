@@ -39,5 +39,11 @@ class Box:
             return x.maximum(low).minimum(high)
         return x.clamp(self.low, self.high)
 
+    def clip_(self, x: Rows) -> Rows:
+        """Nearest valid input, written over `x`."""
+        if isinstance(self.low, Tensor) or isinstance(self.high, Tensor):
+            return x.copy_(self.clip(x))
+        return x.clamp_(self.low, self.high)
+
 
 UNIT = Box(0.0, 1.0)

@@ -36,6 +36,23 @@ class MissingExtra(TrilemmaError, ImportError):
         return type(self), (self.package, self.extra, self.why)
 
 
+class BudgetExceeded(TrilemmaError):
+    """More queries were asked for than are left; none of them was sent."""
+
+    def __init__(self, *, asked: int, spent: int, limit: int) -> None:
+        self.asked, self.spent, self.limit = asked, spent, limit
+        super().__init__(
+            f"query budget exceeded: {asked} more queries asked with {limit - spent} of {limit}"
+            " left; nothing was sent. Raise `limit` or ask for fewer rows"
+        )
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _rebuild, (
+            type(self),
+            {"asked": self.asked, "spent": self.spent, "limit": self.limit},
+        )
+
+
 class TrainingDiverged(TrilemmaError):
     """The loss left the numbers."""
 

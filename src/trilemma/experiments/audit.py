@@ -100,6 +100,7 @@ def _recorded(table: Mapping[str, Any]) -> tuple[list[Cell], Json]:
         "data": {"name": ", ".join(path.name for path in paths.values())},
         "models": {name: describe_recorded(models[name], path) for name, path in paths.items()},
         "methods": {attack: methods.recorded(attack) for attack in methods.RECORDED},
+        "robustness": {},
     }
     return cells, about
 

@@ -106,8 +106,33 @@ class Own:
     seed: int | None = None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Thorough:
+    """What the command line says of AutoAttack.
+
+    Args:
+        asked: it is to be run, whatever the declared experiment says.
+        rows: at most so many of each part; None leaves it to the declaration. A number asks, too.
+    """
+
+    asked: bool = False
+    rows: int | None = None
+
+    def table(self) -> dict[str, Any]:
+        """The keys of an experiment that say so."""
+        rows = {} if self.rows is None else {"thorough_rows": self.rows}
+        return {"thorough": True, **rows} if self.asked or rows else {}
+
+
+USUAL = Thorough()
+
+
 def choose(
-    file: Path | None, own: Own, predictions: list[Path], names: list[str]
+    file: Path | None,
+    own: Own,
+    predictions: list[Path],
+    names: list[str],
+    thorough: Thorough = USUAL,
 ) -> dict[str, Any]:
     """The table of the one form of audit that was asked for.
 
@@ -116,6 +141,7 @@ def choose(
         own: a user's model; only its `factory` asks for an audit of it.
         predictions: files of recorded predictions.
         names: for the models.
+        thorough: whether AutoAttack measures robustness, too.
 
     Raises:
         BadInput: none or several forms, or an option that belongs to another form.
@@ -126,13 +152,17 @@ def choose(
         found = " and ".join(given) or "none of them"
         raise BadInput("audit", f"got {found}", f"Give one of {', '.join(forms)}")
     if own.factory is not None:
-        return from_model(own, names)
+        return from_model(own, names) | thorough.table()
     foreign = [name for name, value in vars(own).items() if value is not None]
     if file is not None and names:
         foreign.append("name")
+    if predictions and thorough != USUAL:
+        foreign.append("thorough")
     if foreign:
         raise BadInput(f"--{foreign[0]}", f"does not apply to {given[0]}", "See --help")
-    return read(file) if file is not None else from_predictions(predictions, names)
+    if file is not None:
+        return read(file) | thorough.table()
+    return from_predictions(predictions, names)
 
 
 def from_model(own: Own, names: list[str]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 from trilemma.core.errors import BadInput
 from trilemma.experiments import gate
 from trilemma.experiments.audit import audit
-from trilemma.experiments.methods import METRICS
+from trilemma.experiments.methods import ACCURACIES, METRICS, THOROUGH
 from trilemma.experiments.progress import progress
 from trilemma.experiments.store import Store
 
@@ -62,10 +62,12 @@ def deliver(
     for text in conditions:
         gate.check_form(text)
     parsed: list[gate.Condition] = []
+    accuracies = [*ACCURACIES, *(THOROUGH if table.get("thorough") else ())]
 
     def check(models: Sequence[str], attacks: Sequence[str]) -> None:
         parsed.extend(
-            gate.parse(text, models=models, attacks=attacks, metrics=METRICS) for text in conditions
+            gate.parse(text, models=models, attacks=attacks, metrics=METRICS, accuracies=accuracies)
+            for text in conditions
         )
 
     with (

@@ -17,6 +17,7 @@ from trilemma.experiments.store import Store
 
 Json: TypeAlias = dict[str, Any]
 SCHEMA = "https://trilemma.example/schema/audit-1.json"
+PARTS = ("train", "test")
 PACKAGES = ("numpy", "scipy", "scikit-learn", "torch")
 
 
@@ -31,10 +32,11 @@ def document(
     """Put a finished run into the published form.
 
     Args:
-        about: `spec`, `seeds`, `data`, `models` (description of each), `methods`.
+        about: `spec`, `seeds`, `data`, `models` (description of each), `methods`, `robustness`.
     """
     facts = _Facts(outcomes, store)
     models = list(dict.fromkeys(cell.model for cell in cells))
+    thorough = any(cell.thorough for cell in cells)
     built: Json = {
         "schema": SCHEMA,
         "schema_version": 1,
@@ -43,11 +45,14 @@ def document(
         "created": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         "failures": facts.failures(cells),
         "models": {
-            model: _model([c for c in cells if c.model == model], facts, about["models"][model])
+            model: _model(
+                [c for c in cells if c.model == model], facts, about["models"][model], thorough
+            )
             for model in models
         },
         "self_tests": _data_tests(cells, facts),
         "methods": about["methods"],
+        "robustness": about["robustness"],
         "provenance": _provenance(cells, facts, about),
     }
     return {**built, "verdict": verdict(built)}
@@ -93,16 +98,20 @@ def _needed(stages: Iterable[Stage]) -> set[str]:
     return found
 
 
-def _model(cells: Sequence[Cell], facts: _Facts, description: Json) -> Json:
+def _model(cells: Sequence[Cell], facts: _Facts, description: Json, thorough: bool) -> Json:
     attacks = list(dict.fromkeys(name for cell in cells for name in (*cell.attacks, *cell.missing)))
     first = next((f for cell in cells for f in [facts.of(cell.benign)] if f), None)
     source = next((f for cell in cells for f in [facts.of(cell.source)] if f), None) or {}
+    costly = next((f for cell in cells for f in [facts.of(cell.thorough)] if f), None)
     known = {"parameters": source["parameters"]} if "parameters" in source else {}
     return {
         "title": cells[0].model,
         "description": {**description, **known},
-        "rows": dict(first["rows"]) if first else {"members": 0, "nonmembers": 0},
-        "accuracy": _accuracy(cells, facts),
+        "rows": {
+            **(first["rows"] if first else {"members": 0, "nonmembers": 0}),
+            **(costly["rows"] if costly else {}),
+        },
+        "accuracy": _accuracy(cells, facts, thorough),
         "membership": {name: _attack(name, cells, facts) for name in attacks},
         "curves": _curves(attacks, cells, facts),
         "self_tests": _model_tests(cells, facts, attacks),
@@ -127,22 +136,27 @@ def _nothing(why: str) -> Json:
     return {metric: {"not_evaluable": why} for metric in METRICS}
 
 
-def _accuracy(cells: Sequence[Cell], facts: _Facts) -> Json:
+def _accuracy(cells: Sequence[Cell], facts: _Facts, thorough: bool) -> Json:
     both: Json = {}
-    for prefix, stage in (("", "benign"), ("adversarial_", "adversarial")):
+    measured = {"": "benign", "adversarial_": "adversarial"}
+    for prefix, name in {**measured, **({"autoattack_": "thorough"} if thorough else {})}.items():
         seeds = []
         for cell in cells:
-            chosen: Stage | None = getattr(cell, stage)
-            found = facts.of(chosen)
-            why = (
-                "no perturbation budget was declared"
-                if chosen is None and cell.source is not None
-                else next(iter(cell.missing.values()), "the stage failed; see failures")
-            )
-            nothing = {part: {"not_evaluable": why} for part in ("train", "test")}
-            seeds.append(dict(found["accuracy"]) if found else nothing)
+            stage: Stage | None = getattr(cell, name)
+            found = facts.of(stage)
+            nothing = {"not_evaluable": _why(cell, stage, name)}
+            seeds.append(dict(found["accuracy"]) if found else dict.fromkeys(PARTS, nothing))
         both |= {f"{prefix}{part}": value for part, value in _over_seeds(seeds).items()}
     return both
+
+
+def _why(cell: Cell, stage: Stage | None, name: str) -> str:
+    """Why there is no accuracy."""
+    if stage is not None:
+        return "the stage failed; see failures"
+    if cell.source is not None:
+        return "no perturbation budget was declared"
+    return NOT_RECORDED if name == "thorough" else next(iter(cell.missing.values()), NOT_RECORDED)
 
 
 def _curves(attacks: Sequence[str], cells: Sequence[Cell], facts: _Facts) -> Json:
@@ -176,6 +190,10 @@ def _model_tests(cells: Sequence[Cell], facts: _Facts, attacks: Sequence[str]) -
         done = [probe[name] for probe in probes if probe]
         unknown = failed if probes else _check("not_evaluable", NOT_RECORDED)
         tests[name] = _worst(done) if done else unknown
+    compared = [facts.of(cell.thorough) for cell in cells if cell.thorough]
+    if compared:
+        found = [each["masking"] for each in compared if each]
+        tests["gradient_masking"] = _worst(found) if found else failed
     return tests
 
 

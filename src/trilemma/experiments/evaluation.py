@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from trilemma import metrics
 from trilemma.experiments import responses
@@ -11,6 +12,7 @@ from trilemma.experiments.artifact import Artifact
 from trilemma.experiments.graph import Bench, Stage
 from trilemma.experiments.selftests import null_run
 
+MASKED = 5  # points by which accuracy under a gradient attack may exceed that under AutoAttack
 FPRS = (0.1, 0.01, 0.001)
 PRIORS = (0.5, 0.1, 0.01)
 BINS = 50
@@ -66,6 +68,84 @@ def evaluate(
         },
         "null": null_run(scores[~member], seed),
     }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare(Stage):
+    """Accuracy under a costly attack, beside that under a gradient attack on the same rows.
+
+    Args:
+        gradient: responses of all rows under the gradient attack.
+        thorough: responses of some of them under the costly one, with `row`.
+        names: of the two attacks, for people.
+    """
+
+    REVISION: ClassVar[int] = 1
+    gradient: Stage
+    thorough: Stage
+    names: tuple[str, str]
+    name: str = field(default="compare", metadata={"counts": False})
+
+    def label(self) -> str:
+        """For progress and failures."""
+        return self.name
+
+    def run(self, bench: Bench) -> Artifact:
+        """Facts: `accuracy` and `rows` under the costly attack, `masking` (a check)."""
+        gradient, thorough = (bench.load(each).arrays for each in (self.gradient, self.thorough))
+        return Artifact(arrays={}, facts=compare(gradient, thorough, self.names))
+
+
+def compare(
+    gradient: responses.Arrays, thorough: responses.Arrays, names: tuple[str, str]
+) -> dict[str, Any]:
+    """Whether the gradient attack misses adversarial examples that the costly one finds.
+
+    Args:
+        gradient: answers about all rows, see `responses`.
+        thorough: answers about the rows `row` of those.
+        names: of the attacks.
+    """
+    member, row = thorough["member"].astype(bool), thorough["row"]
+    same = {name: array[row] for name, array in gradient.items()}
+    sides = {"train": member, "test": ~member}
+    rows = {part: int(side.sum()) for part, side in sides.items()}
+    more = _right(same).astype(int) - _right(thorough)
+    points = {part: 100 * int(more[side].sum()) / rows[part] for part, side in sides.items()}
+    masked = any(100 * int(more[side].sum()) > MASKED * rows[part] for part, side in sides.items())
+    found = {names[0]: accuracy(same), names[1]: accuracy(thorough)}
+    shares = {part: [100 * found[attack][part]["value"] for attack in names] for part in sides}
+    said = (
+        "accuracy on {} training rows is {:.2f} % under {} and {:.2f} % under {};"
+        " on {} test rows {:.2f} % and {:.2f} %."
+    ).format(
+        *(rows["train"], shares["train"][0], names[0], shares["train"][1], names[1]),
+        *(rows["test"], *shares["test"]),
+    )
+    return {
+        "accuracy": found[names[1]],
+        "rows": {"autoattack_members": rows["train"], "autoattack_nonmembers": rows["test"]},
+        "masking": {
+            "status": "warn" if masked else "pass",
+            "summary": said,
+            "details": {
+                "rows": rows,
+                "accuracy": {
+                    attack: {part: found[attack][part]["value"] for part in sides}
+                    for attack in names
+                },
+                "points": points,
+                "limit": MASKED,
+            },
+        },
+    }
+
+
+def _right(answers: responses.Arrays) -> NDArray[np.bool_]:
+    """Which answers are right; of a model that was asked they are whole."""
+    right = responses.correct(answers)
+    assert right is not None  # noqa: S101  # as the docstring says
+    return right
 
 
 def accuracy(answers: responses.Arrays) -> dict[str, Any]:

@@ -17,6 +17,7 @@ COMPARE: Mapping[str, Callable[[float, float], bool]] = {
 }
 SHAPE = re.compile(r"\s*(?P<path>[^<>=]+?)\s*(?P<op>>=|<=|>|<)\s*(?P<number>[^<>=]+?)\s*")
 PARTS = ("value", "low", "high")
+ACCURACY = "accuracy"  # stands in an attack's place for what the model itself gets right
 FORM = "Write '[model:]attack.metric[.value|.low|.high] op number', e.g. 'confidence.auc.low > 0.6'"
 
 
@@ -72,9 +73,20 @@ def check_form(text: str) -> None:
 
 
 def parse(
-    text: str, *, models: Sequence[str], attacks: Sequence[str], metrics: Sequence[str]
+    text: str,
+    *,
+    models: Sequence[str],
+    attacks: Sequence[str],
+    metrics: Sequence[str],
+    accuracies: Sequence[str] = (),
 ) -> Condition:
     """Read one condition; names are matched longest first, since some contain dots.
+
+    Args:
+        text: as its user wrote it.
+        models, attacks: the audit's names.
+        metrics: of every attack.
+        accuracies: the metrics of the word `accuracy`, which stands in an attack's place.
 
     Raises:
         BadInput: not of the form, or a model, attack or metric that this audit does not have.
@@ -83,9 +95,16 @@ def parse(
     model = next((m for m in _longest(models) if path.startswith(f"{m}:")), None)
     if model is not None:
         path = path[len(model) + 1 :].lstrip()
-    attack = _prefix(path, attacks, text, "attack", models)
+    attack = _prefix(path, [*attacks, ACCURACY], text, "attack", models)
     rest = path[len(attack) + 1 :]
-    metric = _prefix(rest, metrics, text, "metric", ())
+    if (
+        attack == ACCURACY
+        and rest.startswith("autoattack_")
+        and rest.split(".")[0] not in accuracies
+    ):
+        raise BadInput("--fail-if", f"{path} in {text!r} was not measured", "Ask by --thorough")
+    allowed = accuracies if attack == ACCURACY else metrics
+    metric = _prefix(rest, allowed, text, "metric", ())
     part = rest[len(metric) + 1 :] or "value"
     if part not in PARTS:
         raise BadInput(
@@ -128,7 +147,9 @@ def exit_status(document: Mapping[str, Any], verdicts: Iterable[Verdict]) -> int
 
 
 def _judge_model(condition: Condition, name: str, model: Mapping[str, Any]) -> Verdict:
-    metric = model.get("membership", {}).get(condition.attack, {}).get(condition.metric)
+    own = condition.attack == ACCURACY
+    metrics = model.get(ACCURACY, {}) if own else model.get("membership", {}).get(condition.attack)
+    metric = (metrics or {}).get(condition.metric)
     missing = {"not_evaluable": "not part of this model's audit"}
     found = metric if metric is not None else missing
     if "not_evaluable" in found:

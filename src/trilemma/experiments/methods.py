@@ -17,8 +17,13 @@ METRICS = (
     "precision_at_prior_0.01",
     "epsilon_lower_bound",
 )
+ACCURACIES = ("train", "test", "adversarial_train", "adversarial_test")
+THOROUGH = ("autoattack_train", "autoattack_test")  # beside them, where they were asked for
 ATLAS = "AML.T0024.000"  # MITRE ATLAS: infer training data membership
 NIST = "membership inference"  # NIST AI 100-2 E2025, privacy attacks
+CRAFT = "AML.T0043"  # MITRE ATLAS: craft adversarial data
+EVASION = "evasion"  # NIST AI 100-2 E2025
+SECTIONS = ("Args:", "Example:", "Raises:", "Source:")  # of a docstring
 
 RECORDED = {
     "confidence": {
@@ -41,17 +46,31 @@ def recorded(attack: str) -> dict[str, Any]:
 
 
 def method(config: Any, settings: dict[str, Any]) -> dict[str, Any]:
-    """The entry of a configured attack: its docstring's first line, its paragraph, its source."""
+    """The entry of a configured membership attack."""
+    return {**_about(config), "atlas": ATLAS, "nist": NIST, "settings": settings}
+
+
+def evasion(config: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """The entry of an attack under which accuracy is measured; `name` is what tables call it."""
+    about = {"name": short(config), **_about(config)}
+    return {**about, "atlas": CRAFT, "nist": EVASION, "settings": settings}
+
+
+def short(config: Any) -> str:
+    """What an attack is called where there is little room: `PGD-20`."""
+    steps = getattr(config, "steps", None)
+    return type(config).__name__ + ("" if steps is None else f"-{steps}")
+
+
+def _about(config: Any) -> dict[str, str]:
+    """From a docstring: its first line, its paragraph, its source."""
     paragraphs = inspect.cleandoc(type(config).__doc__ or "").split("\n\n")
     source = next((p for p in paragraphs if p.startswith("Source:")), "Source: not given")
-    body = [p for p in paragraphs[1:] if not p.startswith(("Args:", "Source:", "Raises:"))]
+    body = [p for p in paragraphs[1:] if not p.startswith(SECTIONS)]
     return {
         "title": paragraphs[0].rstrip("."),
         "source": " ".join(source.removeprefix("Source:").split()),
         "how": " ".join(body[0].split()) if body else paragraphs[0],
-        "atlas": ATLAS,
-        "nist": NIST,
-        "settings": settings,
     }
 
 

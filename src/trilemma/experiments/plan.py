@@ -30,6 +30,7 @@ class Cell:
         attacks: the evaluation of each membership attack, by id.
         missing: attacks that cannot be evaluated here, by id, with the reason.
         benign, adversarial: the evaluations that accuracies are read from.
+        thorough: the comparison of the usual with a costly attack, where it was asked for.
         source: the stage that made the model, where there is one.
         inputs: stages that only look at what the user gave; they run before all others.
         data_probe, model_probe: self-tests.
@@ -41,6 +42,7 @@ class Cell:
     missing: Mapping[str, str] = field(default_factory=dict)
     benign: Stage | None = None
     adversarial: Stage | None = None
+    thorough: Stage | None = None
     source: Stage | None = None
     split: Stage | None = None
     data_probe: Stage | None = None
@@ -52,6 +54,7 @@ class Cell:
         single = (
             self.benign,
             self.adversarial,
+            self.thorough,
             self.source,
             self.split,
             self.data_probe,

@@ -6,17 +6,19 @@ The same whether it was written in YAML or in Python. Importing this module impo
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import torch
+from annotated_types import Ge
 
-from trilemma.attacks.evasion import Evasion
+from trilemma.attacks.evasion import PGD, AutoAttack, Evasion
 from trilemma.attacks.membership import AdversarialConfidence, Confidence, Membership
-from trilemma.core.balls import Linf
+from trilemma.core.balls import Ball, Linf
 from trilemma.core.box import UNIT, Box
 from trilemma.core.errors import BadInput
 from trilemma.data import Data
 from trilemma.experiments.decode import decode
+from trilemma.experiments.gate import ACCURACY
 from trilemma.experiments.plan import check_name
 from trilemma.experiments.recorded import Predictions
 from trilemma.training.objectives import Adversarial, Natural, Objective, Scaled, Sum
@@ -45,6 +47,9 @@ class Supplied:
     weights: Path | None = field(default=None, metadata={"counts": False})
 
 
+STEPS = 20  # of the PGD under which accuracy is measured where nothing else is declared
+ROWS = 512  # of each part under AutoAttack, which asks about a row some thousand times
+
 Model: TypeAlias = Trained | Supplied | Predictions
 
 
@@ -57,8 +62,10 @@ class Experiment:
         data: the data set and how it is split; none where all models are recorded predictions.
         models: by name, in the order of the report.
         attacks: membership attacks by id.
-        robustness: how adversarial accuracy is measured; None takes the attack's perturbation of
-            the first attack that has one.
+        robustness: the attack under which accuracy is measured; None is PGD with 20 steps in
+            the first ball that is declared: by an attack, else by a training objective.
+        thorough: measure accuracy under AutoAttack, too, in the same ball.
+        thorough_rows: at most so many members, and as many non-members, are attacked by it.
         box: where valid inputs live.
         seeds: one replicate (split, initialisation, data order, attack noise) each.
     """
@@ -68,6 +75,8 @@ class Experiment:
     data: Data | None = None
     attacks: Mapping[str, Membership] = field(default_factory=lambda: {"confidence": Confidence()})
     robustness: Evasion | None = None
+    thorough: bool = False
+    thorough_rows: Annotated[int, Ge(1)] = ROWS
     box: Box = UNIT
     seeds: tuple[int, ...] = (0,)
 
@@ -81,6 +90,16 @@ class Experiment:
             self.needed_data()
         for name in (*self.models, *self.attacks):
             check_name(name)
+        if ACCURACY in self.attacks:
+            raise BadInput(
+                f"attacks.{ACCURACY}", "is what conditions call a model's own accuracy", "Rename it"
+            )
+        if self.thorough and self.ball() is None:
+            raise BadInput(
+                "thorough",
+                "there is no ball of perturbations to attack in",
+                "Declare one: --eps, an attack that perturbs, or `robustness`",
+            )
         for where, change in self.perturbations().items():
             _check_radius(where, change, self.box)
 
@@ -105,15 +124,40 @@ class Experiment:
             raise BadInput("data", "is missing", "Models that are trained or asked need data")
         return self.data
 
+    def ball(self) -> Ball | None:
+        """The ball in which robustness is measured: the first that is declared."""
+        balls = map(ball_of, self.perturbations().values())
+        return next((ball for ball in balls if ball is not None), None)
+
     def measured_under(self) -> Evasion | None:
-        """The perturbation under which adversarial accuracy is measured."""
-        declared = (perturbation(attack) for attack in self.attacks.values())
-        return self.robustness or next((each for each in declared if each is not None), None)
+        """The attack under which accuracy is measured; None where no ball is declared."""
+        ball = self.ball()
+        return self.robustness or (None if ball is None else PGD(ball=ball, steps=STEPS))
+
+    def thoroughly(self) -> tuple[PGD, Evasion] | None:
+        """A gradient attack and the costly one it is held against, in one ball, if asked for.
+
+        The former is what accuracy is measured under, unless that is less than PGD with 20 steps,
+        from which nothing would follow.
+        """
+        ball = self.ball()
+        if not self.thorough or ball is None:
+            return None
+        usual = self.measured_under()
+        enough = isinstance(usual, PGD) and usual.steps >= STEPS
+        gradient = usual if isinstance(usual, PGD) and enough else PGD(ball=ball, steps=STEPS)
+        return gradient, AutoAttack(ball=ball)
 
 
 def perturbation(attack: Membership) -> Evasion | None:
     """What an attack does to the inputs before it asks; None asks about them as they are."""
     return attack.attack if isinstance(attack, AdversarialConfidence) else None
+
+
+def ball_of(change: Evasion) -> Ball | None:
+    """The ball that an attack stays in; None for one that looks for the nearest point instead."""
+    ball: Ball | None = getattr(change, "ball", None)
+    return ball
 
 
 def _attacks_in(objective: Objective) -> list[Evasion]:
@@ -127,13 +171,16 @@ def _attacks_in(objective: Objective) -> list[Evasion]:
 
 def _check_radius(where: str, change: Evasion, box: Box) -> None:
     """A ball that allows nothing, or the whole box, is a slip."""
-    radius = change.ball.radius
+    ball = ball_of(change)
+    if ball is None:
+        return
+    radius = ball.radius
     if radius == 0:
         raise BadInput(
             f"{where}.radius", "is 0, which perturbs nothing", "Give a radius > 0 (--eps)"
         )
     width = torch.as_tensor(box.high) - torch.as_tensor(box.low)
-    if isinstance(change.ball, Linf) and radius >= float(width.max()):
+    if isinstance(ball, Linf) and radius >= float(width.max()):
         raise BadInput(
             f"{where}.radius",
             f"is {radius:g}: the ball reaches beyond the box [{box.low}, {box.high}]",

@@ -18,6 +18,7 @@ from trilemma.core.box import Box
 from trilemma.core.dataset import Dataset
 from trilemma.core.errors import BadInput
 from trilemma.core.generators import seeded
+from trilemma.core.pace import usual
 from trilemma.data import Data, load, source_digest
 from trilemma.data import split as take
 from trilemma.experiments import selftests
@@ -254,7 +255,8 @@ class Respond(Stage):
         if self.perturbation is not None:
             rng = seeded(stream("attack", self.seed))
             attack = attack_of(self.perturbation)
-            x = attack(model, x, y, self.perturbation, box=self.box, rng=rng)
+            rows = usual(x).rows  # a measured pace would repeat but for rounding
+            x = attack(model, x, y, self.perturbation, box=self.box, rng=rng, batch=rows)
         answers = log_probabilities(model, x)
         return Artifact(
             arrays={"member": member, "label": y.numpy(), "log_probabilities": answers.numpy()},

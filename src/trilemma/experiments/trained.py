@@ -10,7 +10,7 @@ from trilemma.data import source_digest
 from trilemma.experiments import methods
 from trilemma.experiments.declared import portable
 from trilemma.experiments.document import Json
-from trilemma.experiments.evaluation import Evaluate
+from trilemma.experiments.evaluation import Compare, Evaluate
 from trilemma.experiments.graph import Stage
 from trilemma.experiments.keys import digest, encode
 from trilemma.experiments.plan import Cell, describe_recorded, recorded_cell
@@ -27,6 +27,7 @@ from trilemma.experiments.stages import (
     Split,
     Train,
 )
+from trilemma.experiments.thorough import Withstand
 from trilemma.experiments.user_code import user_model_fingerprint
 from trilemma.experiments.user_model import load_user_model, state_fingerprint
 
@@ -54,8 +55,16 @@ def plan_trained(table: Mapping[str, Any]) -> tuple[list[Cell], Json]:
             },
             **{attack: methods.recorded(attack) for attack in undeclared(declared)},
         },
+        "robustness": robustness(declared),
     }
     return cells, about
+
+
+def robustness(declared: Experiment) -> Json:
+    """The attacks under which accuracy is measured, by the prefix of their accuracies."""
+    both = declared.thoroughly()
+    under = {"adversarial": declared.measured_under(), "autoattack": both[1] if both else None}
+    return {name: methods.evasion(each, encode(each)) for name, each in under.items() if each}
 
 
 def undeclared(declared: Experiment) -> dict[str, str]:
@@ -125,7 +134,7 @@ def recordable(attack: Membership) -> Which | None:
 def evaluations(
     declared: Experiment, split: Split, source: Source, name: str, seed: int
 ) -> dict[str, Any]:
-    """The fields `attacks`, `benign` and `adversarial` of a cell."""
+    """The fields `attacks`, `benign`, `adversarial` and `thorough` of a cell."""
 
     def ask(change: Evasion | None) -> Respond:
         return Respond(
@@ -141,7 +150,24 @@ def evaluations(
         )
         return Evaluate(responses=ask(None), scores=scores, seed=seed, name=label)
 
-    measured = declared.measured_under()
+    def compare(gradient: Evasion, costly: Evasion) -> Compare:
+        withstood = Withstand(
+            split=split,
+            source=source,
+            attack=costly,
+            box=declared.box,
+            seed=seed,
+            rows=declared.thorough_rows,
+            name=name,
+        )
+        return Compare(
+            gradient=ask(gradient),
+            thorough=withstood,
+            names=(methods.short(gradient), methods.short(costly)),
+            name=f"compare {name} under both attacks, seed {seed}",
+        )
+
+    measured, both = declared.measured_under(), declared.thoroughly()
     under = f"evaluate {name} under attack, seed {seed}"
     return {
         "attacks": {id_: evaluate(id_, attack) for id_, attack in declared.attacks.items()},
@@ -149,6 +175,7 @@ def evaluations(
         "adversarial": Evaluate(responses=ask(measured), seed=seed, name=under)
         if measured
         else None,
+        "thorough": compare(*both) if both else None,
     }
 
 

@@ -34,7 +34,7 @@ class Local:
 
     def __call__(self, x: Rows) -> Probs:
         """(n, classes) probabilities, float64."""
-        return log_probabilities(self.model, x, classes=self.classes, batch=self.batch).exp()
+        return log_probabilities(self.model, x, classes=self.classes, batch=self.batch).exp_()
 
 
 def log_probabilities(
@@ -59,8 +59,10 @@ def log_probabilities(
     """
     with evaluating(model), torch.no_grad():
         # no_grad, not inference_mode: a student must be able to train on the answers
-        parts = [_ask(model, rows, classes) for rows in x.split(batch or 2 * usual(x).rows)]
-    return torch.cat(parts)
+        batch = batch or 4 * usual(x).rows
+        if len(x) <= batch:
+            return _ask(model, x, classes)
+        return torch.cat([_ask(model, rows, classes) for rows in x.split(batch)])
 
 
 def _ask(model: Classifier, x: Rows, classes: int | None) -> LogProbs:

@@ -3,13 +3,67 @@
 from collections.abc import Callable, Mapping
 from typing import TypeAlias
 
+from trilemma.attacks.evasion.apgd import APGD, APGDT, apgd, apgdt
+from trilemma.attacks.evasion.autoattack import AutoAttack, autoattack
+from trilemma.attacks.evasion.boundary import Boundary
+from trilemma.attacks.evasion.carlini_wagner import CarliniWagner, carlini_wagner
+from trilemma.attacks.evasion.cw100 import CW100, cw100
+from trilemma.attacks.evasion.directions import DCT, PCA, Spatial, Subspace
+from trilemma.attacks.evasion.distributional import (
+    Distributional,
+    L2Penalty,
+    LinfPenalty,
+    Penalty,
+    distributional,
+)
+from trilemma.attacks.evasion.fab import FABT, fabt
+from trilemma.attacks.evasion.fgsm import FGSM, IFGSM, fgsm, ifgsm
+from trilemma.attacks.evasion.hop_skip_jump import HopSkipJump, hop_skip_jump
+from trilemma.attacks.evasion.losses import DLR, BenignKL, CrossEntropy, Loss, Margin
 from trilemma.attacks.evasion.pgd import PGD, pgd
+from trilemma.attacks.evasion.qeba import QEBA, qeba
+from trilemma.attacks.evasion.square import Square, square
+from trilemma.attacks.evasion.targeted import targeted_examples
+from trilemma.attacks.evasion.uncertain import UncertainExamples, uncertain_examples, uncertainty
+from trilemma.attacks.evasion.walking import Arc, Halving, Search
 from trilemma.core.types import Rows
 
-Evasion: TypeAlias = PGD
+Evasion: TypeAlias = (
+    PGD
+    | FGSM
+    | IFGSM
+    | CW100
+    | CarliniWagner
+    | Distributional
+    | APGD
+    | APGDT
+    | FABT
+    | Square
+    | AutoAttack
+)
 
 # attack(model, x, y, config, box=..., rng=..., batch=...) -> x_adv; each needs a white-box model
-ATTACKS: Mapping[type[Evasion], Callable[..., Rows]] = {PGD: pgd}
+ATTACKS: Mapping[type[Evasion], Callable[..., Rows]] = {
+    PGD: pgd,
+    FGSM: fgsm,
+    IFGSM: ifgsm,
+    CW100: cw100,
+    CarliniWagner: carlini_wagner,
+    Distributional: distributional,
+    APGD: apgd,
+    APGDT: apgdt,
+    FABT: fabt,
+    Square: square,
+    AutoAttack: autoattack,
+}
+
+DecisionBased: TypeAlias = HopSkipJump | QEBA
+
+# attack(oracle, x, y, config, box=..., rng=..., starts=..., batch=...) -> Boundary
+BOUNDARY_ATTACKS: Mapping[type[DecisionBased], Callable[..., Boundary]] = {
+    HopSkipJump: hop_skip_jump,
+    QEBA: qeba,
+}
 
 
 def attack_of(config: Evasion) -> Callable[..., Rows]:
@@ -17,4 +71,56 @@ def attack_of(config: Evasion) -> Callable[..., Rows]:
     return ATTACKS[type(config)]
 
 
-__all__ = ["ATTACKS", "PGD", "Evasion", "attack_of", "pgd"]
+__all__ = [
+    "APGD",
+    "APGDT",
+    "ATTACKS",
+    "BOUNDARY_ATTACKS",
+    "CW100",
+    "DCT",
+    "DLR",
+    "FABT",
+    "FGSM",
+    "IFGSM",
+    "PCA",
+    "PGD",
+    "QEBA",
+    "Arc",
+    "AutoAttack",
+    "BenignKL",
+    "Boundary",
+    "CarliniWagner",
+    "CrossEntropy",
+    "DecisionBased",
+    "Distributional",
+    "Evasion",
+    "Halving",
+    "HopSkipJump",
+    "L2Penalty",
+    "LinfPenalty",
+    "Loss",
+    "Margin",
+    "Penalty",
+    "Search",
+    "Spatial",
+    "Square",
+    "Subspace",
+    "UncertainExamples",
+    "apgd",
+    "apgdt",
+    "attack_of",
+    "autoattack",
+    "carlini_wagner",
+    "cw100",
+    "distributional",
+    "fabt",
+    "fgsm",
+    "hop_skip_jump",
+    "ifgsm",
+    "pgd",
+    "qeba",
+    "square",
+    "targeted_examples",
+    "uncertain_examples",
+    "uncertainty",
+]

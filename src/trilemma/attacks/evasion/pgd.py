@@ -1,7 +1,8 @@
-"""Projected gradient ascent on the cross-entropy (Madry et al.; Song et al. 2019, eq. 9)."""
+"""Projected gradient ascent on a loss (Madry et al.; Song et al. 2019, eq. 9)."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Annotated, ClassVar, TypeAlias
 
 import torch
@@ -9,21 +10,29 @@ from jaxtyping import Float
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor
-from torch.nn import functional as F
 
+from trilemma.attacks.evasion.gradients import (
+    check_inside,
+    finite_rows,
+    over,
+    value_and_gradient,
+)
+from trilemma.attacks.evasion.losses import BenignKL, CrossEntropy, Loss, Margin
 from trilemma.core.balls import Ball
 from trilemma.core.box import UNIT, Box
-from trilemma.core.errors import BadInput
-from trilemma.core.modes import evaluating
-from trilemma.core.types import Classifier, Labels, PerRow, Rows
+from trilemma.core.pace import Pace, asking
+from trilemma.core.types import Classifier, Labels, Logits, PerRow, Rows
 
 OneRow: TypeAlias = Float[Tensor, "1 *x"]
-TOLERANCE = 1e-6  # inputs may leave the box by the rounding of a rescaling, and no further
+Height: TypeAlias = Callable[..., PerRow]  # (logits, what else the loss needs of each row)
+LOOK = 4  # steps between looks for rows that rest
 
 
 @dataclass(frozen=True, kw_only=True, config={"extra": "forbid", "arbitrary_types_allowed": True})
 class PGD:
-    """Hyper-parameters of projected gradient ascent.
+    """Projected gradient ascent on a loss.
+
+    From a random point of the ball so many steps uphill, each followed by a projection.
 
     Args:
         ball: the perturbations that are allowed; radius 0 allows none.
@@ -33,11 +42,16 @@ class PGD:
         random_start: start at a uniform draw from the ball; False starts at x itself, as in
             Song et al., eq. 9.
         restarts: runs from that many draws, of which each row keeps the one of highest loss.
+        loss: what is ascended.
+        targeted: the labels are those wanted, and the loss is descended.
 
     Example:
         >>> from trilemma.core.balls import Linf
         >>> PGD(ball=Linf(8 / 255), steps=20).rate
         0.00392156862745098
+
+    Source:
+        Madry et al., ICLR 2018; Song et al., CCS 2019, eq. 9.
     """
 
     REVISION: ClassVar[int] = 1
@@ -47,6 +61,16 @@ class PGD:
     step_size: Annotated[float | None, Field(gt=0, allow_inf_nan=False)] = None
     random_start: bool = True
     restarts: Annotated[int, Field(ge=1)] = 1
+    loss: Loss = dataclasses.field(default_factory=CrossEntropy)
+    targeted: bool = False
+
+    def __post_init__(self) -> None:
+        if isinstance(self.loss, BenignKL) and not self.random_start:
+            raise ValueError("random_start: the divergence is flat at x itself; start beside it")
+        if self.targeted and isinstance(self.loss, BenignKL):
+            raise ValueError("targeted: the divergence from the benign answer knows no label")
+        if self.targeted and isinstance(self.loss, Margin) and self.loss.confidence is not None:
+            raise ValueError("targeted: the margin's confidence would end where the way begins")
 
     @property
     def rate(self) -> float:
@@ -68,7 +92,8 @@ def pgd(
     *,
     box: Box = UNIT,
     rng: Generator,
-    batch: int = 64,
+    batch: int | None = None,
+    loss: Callable[[Logits, Labels], PerRow] | None = None,
 ) -> Rows:
     r"""Inputs near `x` that `model` is least likely to label `y`.
 
@@ -79,12 +104,14 @@ def pgd(
     Args:
         model: logits out; queried in eval mode and handed back as it came, without gradients.
         x: (n, *x) inputs inside `box`.
-        y: (n,) true labels.
+        y: (n,) true labels; those wanted, where `config.targeted`.
         config: the attack's hyper-parameters.
         box: the valid inputs.
         rng: draws the starts: one for all rows (and one more for each restart), so that what
             becomes of a row does not depend on the rows beside it.
-        batch: rows at a time, which bounds memory; 64 to 128 is fastest on a CPU.
+        batch: rows at a time, which bounds memory; None finds what is fastest. It changes
+            results by rounding only.
+        loss: (logits, labels) -> (n,), used instead of `config.loss`.
 
     Returns:
         (n, *x) points of the ball around `x` and of the box. A row whose gradient is not a
@@ -107,79 +134,100 @@ def pgd(
         Madry et al., "Towards deep learning models resistant to adversarial attacks", ICLR 2018;
         Song et al., "Privacy risks of securing machine learning models", CCS 2019, eq. 9.
     """
-    _check(x, box)
+    check_inside("adversarial examples", x, box)
+    x = x.detach()
     if config.ball.radius == 0 or len(x) == 0:
-        return x.detach().clone()
-    starts = [_start(x[:1].detach(), config, rng) for _ in range(config.restarts)]
-    with evaluating(model):
-        parts = [
-            _strongest(model, rows, labels, config, box, starts)
-            for rows, labels in zip(x.detach().split(batch), y.split(batch), strict=True)
-        ]
-    return torch.cat(parts)
+        return x.clone()
+    benign = loss is None and config.loss.needs_benign
+    questions = len(x) * config.steps * config.restarts
+    with asking(model, x, gradients=True, questions=questions, batch=batch) as pace:
+        climb = Ascent(model, loss or config.loss, config, box, starts(x, config, rng), pace)
+        x_adv = torch.empty_like(x)
+        for each in pace.slices(len(x)):
+            rows = pace.lay(x[each])
+            beside = (y[each], climb.answer(rows)) if benign else (y[each],)
+            x_adv[each] = climb(rows, *beside)
+    return x_adv
 
 
-def _check(x: Rows, box: Box) -> None:
-    outside = (box.clip(x) - x).abs() > TOLERANCE
-    if bool(outside.any()):
-        rows = int(outside.flatten(1).any(1).sum())
-        raise BadInput(
-            "PGD",
-            f"{rows} of {len(x)} inputs lie outside the box of valid inputs [{box.low}, {box.high}]"
-            f" (they span [{x.min():.4g}, {x.max():.4g}])",
-            "Rescale the inputs, or give the box they live in",
-        )
-
-
-def _start(like: OneRow, config: PGD, rng: Generator) -> OneRow:
-    """One perturbation, from which every row starts."""
+def starts(x: Rows, config: PGD, rng: Generator) -> list[OneRow]:
+    """The perturbations from which every row starts, one a restart."""
+    like = x[:1].contiguous()  # a draw fills memory in its order
     if not config.random_start:
-        return torch.zeros_like(like)
-    return config.ball.sample(like.to(rng.device), rng).to(like.device)
+        return [torch.zeros_like(like)] * config.restarts
+    there = like.to(rng.device)
+    return [config.ball.sample(there, rng).to(like.device) for _ in range(config.restarts)]
 
 
-def _strongest(
-    model: Classifier, x: Rows, y: Labels, config: PGD, box: Box, starts: Sequence[OneRow]
-) -> Rows:
-    """Of the runs from each start, the last point of the one that ends at the highest loss."""
-    best = _ascend(model, x, y, config, box, starts[0])
-    if len(starts) == 1:
+@dataclasses.dataclass(frozen=True, eq=False)
+class Ascent:
+    """Eq. 9 on a micro-batch: what all rows have in common.
+
+    Args:
+        model: logits out.
+        height: (logits, *beside) -> (n,), ascended or, where `config.targeted`, descended.
+        config: ball, steps and step size.
+        box: the valid inputs.
+        starts: perturbations from which to start.
+        pace: how inputs lie in memory.
+    """
+
+    model: Classifier
+    height: Height
+    config: PGD
+    box: Box
+    starts: Sequence[OneRow]
+    pace: Pace
+
+    def __call__(self, x: Rows, *beside: Tensor) -> Rows:
+        """Of the runs from each start, the last point of the one that ends highest."""
+        best = self._run(x, self.starts[0], *beside)
+        if len(self.starts) == 1:
+            return best
+        highest = self._heights(self.answer(best), *beside)
+        for start in self.starts[1:]:
+            found = self._run(x, start, *beside)
+            height = self._heights(self.answer(found), *beside)
+            # Not `height > highest`: a NaN must win, so that it is seen.
+            better = ~(height <= highest)
+            best = torch.where(over(better, x), found, best)
+            highest = torch.where(better, height, highest)
         return best
-    with torch.no_grad():
-        height = _losses(model, best, y)
-        for start in starts[1:]:
-            found = _ascend(model, x, y, config, box, start)
-            loss = _losses(model, found, y)
-            # Not `loss > height`: a NaN must win, so that it is seen.
-            better = ~(loss <= height)
-            best = torch.where(better.view(-1, *[1] * (x.dim() - 1)), found, best)
-            height = torch.where(better, loss, height)
-    return best
 
+    def answer(self, x: Rows) -> Logits:
+        """The model's logits, without gradients."""
+        with torch.no_grad():
+            return self.model(self.pace.lay(x))
 
-def _ascend(model: Classifier, x: Rows, y: Labels, config: PGD, box: Box, start: OneRow) -> Rows:
-    """Eq. 9 from x + start."""
-    ball, rate = config.ball, config.rate
-    z = box.clip(x + start)
-    finite = torch.ones(len(x), dtype=torch.bool, device=x.device)
-    for _ in range(config.steps):
-        gradient = _gradient(model, z, y)
-        finite &= gradient.flatten(1).isfinite().all(1)
-        z = box.clip(x + ball.project(z + rate * ball.steepest(gradient) - x))
-    return (
-        z
-        if bool(finite.all())
-        else z.masked_fill(~finite.view(-1, *[1] * (x.dim() - 1)), torch.nan)
-    )
+    def _heights_at(self, beside: Sequence[Tensor], z: Rows) -> PerRow:
+        return self._heights(self.model(z), *beside)
 
+    def _heights(self, logits: Logits, *beside: Tensor) -> PerRow:
+        height = self.height(logits, *beside)
+        return -height if self.config.targeted else height
 
-def _gradient(model: Classifier, x: Rows, y: Labels) -> Rows:
-    """Of each row's loss in that row; the model's parameters get none."""
-    leaf = x.detach().requires_grad_()
-    with torch.enable_grad():
-        (gradient,) = torch.autograd.grad(_losses(model, leaf, y).sum(), leaf)
-    return gradient
+    def _run(self, x: Rows, start: OneRow, *beside: Tensor) -> Rows:
+        """T steps from x + start; rows that rest, or have no gradient, leave on the way.
 
-
-def _losses(model: Classifier, x: Rows, y: Labels) -> PerRow:
-    return F.cross_entropy(model(x), y, reduction="none")
+        A row that a step did not move is moved by none: the step depends on the point alone.
+        """
+        config, lay = self.config, self.pace.lay
+        ended, at = torch.empty_like(x), torch.arange(len(x), device=x.device)
+        z = self.box.clip(x + start)
+        sound = torch.ones(len(x), dtype=torch.bool, device=x.device)
+        for t in range(1, config.steps + 1):
+            _, gradient = value_and_gradient(partial(self._heights_at, beside), lay(z))
+            sound &= finite_rows(gradient)
+            step = torch.add(z, config.ball.steepest(gradient), alpha=config.rate)
+            last, z = z, self.box.clip(x + config.ball.project(step.sub_(x)))
+            if t % LOOK:
+                continue
+            going = sound & (z != last).flatten(1).any(1)
+            if not bool(going.all()):
+                ended[at] = torch.where(over(sound, z), z, torch.nan)
+                x, z, at, sound = lay(x[going]), lay(z[going]), at[going], sound[going]
+                beside = tuple(each[going] for each in beside)
+                if len(at) == 0:
+                    return ended
+        ended[at] = torch.where(over(sound, z), z, torch.nan)
+        return ended

@@ -8,6 +8,7 @@ from torch import Generator
 from trilemma.attacks.evasion import Evasion, attack_of
 from trilemma.attacks.membership.confidence import confidence
 from trilemma.core.box import UNIT, Box
+from trilemma.core.pace import usual
 from trilemma.core.types import Classifier, Labels, PerRow, Rows
 
 
@@ -61,5 +62,6 @@ def adversarial_confidence(
     Source:
         Song et al., "Privacy risks of securing machine learning models", CCS 2019, eq. 18.
     """
-    x_adv = attack_of(config.attack)(model, x, y, config.attack, box=box, rng=rng)
+    rows = usual(x).rows  # a measured pace would repeat but for rounding
+    x_adv = attack_of(config.attack)(model, x, y, config.attack, box=box, rng=rng, batch=rows)
     return confidence(model, x_adv, y)

@@ -16,6 +16,7 @@ from trilemma.experiments.reports.figures import (
 )
 from trilemma.experiments.reports.quantities import (
     ACCURACIES,
+    AUTOATTACK,
     MEMBERSHIP,
     Metric,
     Quantity,
@@ -32,6 +33,7 @@ ROWS: Sequence[Row] = (
     ("Robustness", "accuracy under attack", ACCURACIES["adversarial_test"]),
     ("Leakage", "membership advantage", MEMBERSHIP["advantage"]),
 )
+COSTLY: Row = ("Robustness", "accuracy under AutoAttack", AUTOATTACK["autoattack_test"])
 FEW = 4  # more models than this are not told one by one
 HEADING = 1.1  # height of a group's heading, in bars
 MISSING: Metric = {"not_evaluable": "no attack could be evaluated"}
@@ -40,7 +42,11 @@ MISSING: Metric = {"not_evaluable": "no attack could be evaluated"}
 def glance(document: Document) -> Figure:
     """Horizontal bars with their intervals: three groups, one bar a model."""
     models = list(document["models"].items())
-    found = [_three(model) for _, model in models]
+    costly = bool(models) and all(
+        evaluable(model["accuracy"].get("autoattack_test")) for _, model in models
+    )
+    rows = (ROWS[0], COSTLY, ROWS[2]) if costly else ROWS
+    found = [_three(model, "autoattack" if costly else "adversarial") for _, model in models]
     names = [str(model.get("title", name)) for name, model in models]
     size = len(models) + HEADING
     data: list[Json] = []
@@ -50,7 +56,7 @@ def glance(document: Document) -> Figure:
     return Figure(
         id="glance",
         title="Accuracy, robustness and membership leakage of each model",
-        words=_words(names, found),
+        words=_words(names, found, rows),
         data=data,
         layout=layout(
             barmode="overlay",
@@ -66,9 +72,9 @@ def glance(document: Document) -> Figure:
                 showline=False,
                 ticks="",
             ),
-            annotations=[_heading(group * size + 0.58, row) for group, row in enumerate(ROWS)],
+            annotations=[_heading(group * size + 0.58, row) for group, row in enumerate(rows)],
         ),
-        tables=[_table(names, found)],
+        tables=[_table(names, found, rows)],
         legend=[
             Key(name=name, ink=colour(index), traces=[2 * index, 2 * index + 1])
             for index, name in enumerate(names)
@@ -77,10 +83,10 @@ def glance(document: Document) -> Figure:
     )
 
 
-def _three(model: Mapping[str, Any]) -> list[Metric]:
+def _three(model: Mapping[str, Any], attacked: str) -> list[Metric]:
     attack = strongest(model["membership"])
     leak = model["membership"][attack].get("advantage", MISSING) if attack else MISSING
-    return [model["accuracy"]["test"], model["accuracy"]["adversarial_test"], leak]
+    return [model["accuracy"]["test"], model["accuracy"][f"{attacked}_test"], leak]
 
 
 def _bars(index: int, name: str, metrics: Sequence[Metric], places: Sequence[float]) -> Json:
@@ -147,25 +153,25 @@ def _heading(place: float, row: Row) -> Json:
     }
 
 
-def _words(names: Sequence[str], found: Sequence[Sequence[Metric]]) -> str:
+def _words(names: Sequence[str], found: Sequence[Sequence[Metric]], rows: Sequence[Row]) -> str:
     if len(names) > FEW:
         return f"{len(names)} models; the table below has their numbers."
     parts = []
     for name, (test, robust, leak) in zip(names, found, strict=True):
         parts.append(
             f"{name}: accuracy {shown(test, ROWS[0][2]).value},"
-            f" under attack {shown(robust, ROWS[1][2]).value},"
+            f" {rows[1][1].removeprefix('accuracy ')} {shown(robust, rows[1][2]).value},"
             f" membership advantage of its strongest attack {shown(leak, ROWS[2][2]).value}"
         )
     return "; ".join(parts) + "."
 
 
-def _table(names: Sequence[str], found: Sequence[Sequence[Metric]]) -> Table:
+def _table(names: Sequence[str], found: Sequence[Sequence[Metric]], rows: Sequence[Row]) -> Table:
     return Table(
         caption="Accuracy, robustness and leakage, with intervals",
-        columns=["Model", *(row[2].label for row in ROWS)],
+        columns=["Model", *(row[2].label for row in rows)],
         rows=[
-            [name, *(in_words(m, row[2]) for m, row in zip(metrics, ROWS, strict=True))]
+            [name, *(in_words(m, row[2]) for m, row in zip(metrics, rows, strict=True))]
             for name, metrics in zip(names, found, strict=True)
         ],
     )

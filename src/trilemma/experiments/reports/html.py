@@ -20,7 +20,7 @@ from trilemma.experiments.reports import histograms, tables
 from trilemma.experiments.reports.document import Document
 from trilemma.experiments.reports.figures import Figure, titles
 from trilemma.experiments.reports.glance import glance
-from trilemma.experiments.reports.quantities import ACCURACIES, quantity
+from trilemma.experiments.reports.quantities import accuracies, quantity
 from trilemma.experiments.reports.roc import roc
 from trilemma.experiments.reports.verdict import incomplete
 
@@ -35,6 +35,7 @@ CHECKS = {
     "null": "Null run",
     "normalisation": "Input range",
     "determinism": "Determinism",
+    "gradient_masking": "Gradient masking",
 }
 EXPLAINED = {
     "blind": "A classifier that never asks the model: if it beats chance, the split leaks.",
@@ -42,6 +43,8 @@ EXPLAINED = {
     "null": "Non-members against non-members: an attack must not find anything here.",
     "normalisation": "Whether the model expects the input range that it was given.",
     "determinism": "Whether identical inputs get identical answers.",
+    "gradient_masking": "Whether AutoAttack finds adversarial examples that gradients do not lead"
+    " to: more than 5 points of accuracy fewer than PGD leaves, on the same rows.",
 }
 
 
@@ -68,7 +71,7 @@ def render_html(document: Document) -> str:
             figures=figures,
             grid=tables.side_by_side(document),
             seed_grids=list(tables.each_seed(document)),
-            accuracies=ACCURACIES.values(),
+            accuracies=accuracies(document).values(),
             metrics=[quantity(name) for name in tables.metric_names(document)],
             spec=_yaml(document["provenance"]["spec"]),
             checks=CHECKS,

@@ -7,10 +7,10 @@ from typing import Any
 from trilemma.experiments.reports.document import Document
 from trilemma.experiments.reports.figures import attacks, method_title, titles
 from trilemma.experiments.reports.quantities import (
-    ACCURACIES,
     Metric,
     Quantity,
     Shown,
+    accuracies,
     quantity,
     shown,
 )
@@ -72,7 +72,7 @@ def _table(document: Document) -> Iterator[str]:
     yield f"| | {' | '.join(map(escaped, titles(document).values()))} |"
     yield "| --- |" + " ---: |" * len(document["models"])
     models = list(document["models"].values())
-    for name, kind in ACCURACIES.items():
+    for name, kind in accuracies(document).items():
         yield _row(kind, kind.label, [model["accuracy"].get(name, ABSENT) for model in models])
     for attack in attacks(document):
         yield f"| **{escaped(method_title(document, attack))}** |" + " |" * len(models)

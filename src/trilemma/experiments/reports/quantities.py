@@ -1,10 +1,10 @@
 """What each number is called, what it means, and how it is printed."""
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
 
-from trilemma.experiments.reports.document import Number
+from trilemma.experiments.reports.document import Document, Number
 
 Metric: TypeAlias = Mapping[str, Any]
 
@@ -81,6 +81,21 @@ ACCURACIES: Mapping[str, Quantity] = {
         meaning="Share of the non-members still labelled correctly after such a perturbation.",
     ),
 }
+AUTOATTACK: Mapping[str, Quantity] = {
+    "autoattack_train": Quantity(
+        label="Accuracy on training rows, AutoAttack",
+        short="AutoAttack, train",
+        meaning=(
+            "Share of the members, of all or of so many drawn at random, still labelled correctly"
+            " after AutoAttack: several attacks in turn, one of them without gradients."
+        ),
+    ),
+    "autoattack_test": Quantity(
+        label="Accuracy on test rows, AutoAttack",
+        short="AutoAttack, test",
+        meaning="The same of the non-members.",
+    ),
+}
 
 MEMBERSHIP: Mapping[str, Quantity] = {
     "best_threshold_accuracy": Quantity(
@@ -132,6 +147,34 @@ MEMBERSHIP: Mapping[str, Quantity] = {
         unit="",
     ),
 }
+
+
+def accuracies(document: Document) -> dict[str, Quantity]:
+    """The accuracies that this document has, called after the attacks that it names."""
+    models = list(document["models"].values())
+    named = dict(ACCURACIES)
+    attack = document.get("robustness", {}).get("adversarial", {}).get("name")
+    if attack and not any("recorded" in model["description"] for model in models):
+        for part in ("train", "test"):
+            kind = ACCURACIES[f"adversarial_{part}"]
+            named[f"adversarial_{part}"] = replace(
+                kind,
+                label=kind.label.replace("attacked", attack),
+                short=kind.short.replace("Attacked", attack),
+            )
+    if any(name in model["accuracy"] for model in models for name in AUTOATTACK):
+        for part, rows in (("train", "members"), ("test", "nonmembers")):
+            kind, few = AUTOATTACK[f"autoattack_{part}"], _few(models, rows)
+            label = kind.label.replace(" on ", f" on {few} ") if few else kind.label
+            short = kind.short.replace(", ", f", {few} ") if few else kind.short
+            named[f"autoattack_{part}"] = replace(kind, label=label, short=short)
+    return named
+
+
+def _few(models: Sequence[Mapping[str, Any]], rows: str) -> int:
+    """How many rows AutoAttack was run on, if not on all of them."""
+    counts = [(m["rows"].get(f"autoattack_{rows}"), m["rows"][rows]) for m in models]
+    return max((few for few, all_ in counts if few is not None and few != all_), default=0)
 
 
 def quantity(name: str) -> Quantity:

@@ -7,11 +7,11 @@ from typing import Any
 from trilemma.experiments.reports.document import Document
 from trilemma.experiments.reports.figures import attacks, method_title, titles
 from trilemma.experiments.reports.quantities import (
-    ACCURACIES,
     MEMBERSHIP,
     Metric,
     Quantity,
     Shown,
+    accuracies,
     quantity,
     shown,
 )
@@ -79,7 +79,7 @@ def side_by_side(document: Document) -> Grid:
             title="The model itself",
             rows=[
                 _row(kind, [model["accuracy"].get(name, ABSENT) for model in models])
-                for name, kind in ACCURACIES.items()
+                for name, kind in accuracies(document).items()
             ],
         )
     ]
@@ -99,11 +99,12 @@ def side_by_side(document: Document) -> Grid:
 def each_seed(document: Document) -> Iterator[Grid]:
     """For each model with several seeds: each metric, one column a seed."""
     seeds = document["provenance"]["seeds"]
+    own = accuracies(document)
     for name, model in document["models"].items():
         parts = {"The model itself": model["accuracy"]}
         parts |= {method_title(document, a): m for a, m in model["membership"].items()}
         groups = [
-            Group(title=title, rows=list(_seeds(metrics, len(seeds))))
+            Group(title=title, rows=list(_seeds(metrics, own, len(seeds))))
             for title, metrics in parts.items()
         ]
         kept = [group for group in groups if group.rows]
@@ -143,11 +144,11 @@ def _attack(attack: str, models: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
         above = reasons
 
 
-def _seeds(metrics: Mapping[str, Metric], count: int) -> Iterator[Row]:
+def _seeds(metrics: Mapping[str, Metric], own: Mapping[str, Quantity], count: int) -> Iterator[Row]:
     for name, metric in metrics.items():
         seeds = metric.get("seeds", [])
         if count > 1 and len(seeds) == count:
-            yield _row(ACCURACIES.get(name) or quantity(name), seeds)
+            yield _row(own.get(name) or quantity(name), seeds)
 
 
 def _row(kind: Quantity, metrics: Sequence[Metric]) -> Row:

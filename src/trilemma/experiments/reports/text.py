@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 from trilemma.experiments.reports.document import Document
 from trilemma.experiments.reports.figures import attacks, method_title, titles
 from trilemma.experiments.reports.quantities import (
-    ACCURACIES,
     Metric,
     Quantity,
+    accuracies,
     evaluable,
     quantity,
     shown,
@@ -85,7 +85,7 @@ def _table(document: Document, names: Sequence[str]) -> "Table":
     models = [document["models"][name] for name in names]
     for name in names:
         table.add_column(_cell(titles(document)[name]), min_width=NUMBERS - 2, overflow="fold")
-    for name, kind in ACCURACIES.items():
+    for name, kind in accuracies(document).items():
         _row(table, kind, [model["accuracy"].get(name, ABSENT) for model in models])
     for attack in attacks(document):
         table.add_row()
@@ -111,7 +111,7 @@ def _reasons(document: Document) -> list[str]:
     """Why the table has gaps, each reason once."""
     reasons: dict[str, None] = {}
     for model in document["models"].values():
-        found = [model["accuracy"].get(name, ABSENT) for name in ACCURACIES]
+        found = [model["accuracy"].get(name, ABSENT) for name in accuracies(document)]
         for attack in attacks(document):
             metrics = model["membership"].get(attack, {})
             found += [metrics.get(name, ABSENT) for name in METRICS]

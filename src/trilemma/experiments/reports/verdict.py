@@ -8,6 +8,7 @@ from trilemma.experiments.reports.cautions import cautions
 from trilemma.experiments.reports.document import Document
 from trilemma.experiments.reports.quantities import (
     ACCURACIES,
+    AUTOATTACK,
     MEMBERSHIP,
     Metric,
     evaluable,
@@ -176,9 +177,13 @@ def _usefulness(accuracy: Mapping[str, Metric]) -> Iterator[str]:
         parts.append(f"{ACCURACIES['test'].show(test['value'])} of the test rows")
     if attacked is not None and evaluable(attacked):
         shown_ = ACCURACIES["adversarial_test"].show(attacked["value"])
+        costly = accuracy.get("autoattack_test")
         parts.append(
             f"{shown_} of them under attack" if parts else f"{shown_} of the attacked rows"
         )
+        if costly is not None and evaluable(costly):
+            left = AUTOATTACK["autoattack_test"].show(costly["value"])
+            parts[-1] += f" ({left} under AutoAttack)"
     if parts:
         yield f"labels correctly {', and '.join(parts)}"
 

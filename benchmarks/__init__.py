@@ -1,0 +1,1 @@
+"""Measurements of the attacks against the bare model and against other libraries."""

@@ -1,0 +1,147 @@
+"""QEBA: HopSkipJump with directions from a subspace that suits images (Li et al. 2020)."""
+
+from typing import Annotated, ClassVar
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Generator, Tensor
+
+from trilemma.attacks.evasion.boundary import Boundary
+from trilemma.attacks.evasion.directions import PCA, Bank, Spatial, Subspace, bank_size, white
+from trilemma.attacks.evasion.questions import Target
+from trilemma.attacks.evasion.walking import (
+    Arc,
+    Course,
+    Halving,
+    Norm,
+    Search,
+    attack,
+    prepared,
+    starts_for,
+)
+from trilemma.core.box import UNIT, Box
+from trilemma.core.types import Labels, Rows
+from trilemma.oracles import Oracle
+
+
+@dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
+class QEBA:
+    """QEBA: a boundary followed in a subspace, from labels alone.
+
+    Gradients are estimated in a subspace of smooth directions, where fewer queries tell more.
+    It helps while queries are few; later what lies outside is missing, so that by default the
+    directions are those of the whole space after `widen_after` gradient queries.
+
+    Source: Li et al., "QEBA: query-efficient boundary-based blackbox attack", CVPR 2020.
+
+    Args:
+        norm: of the distance that is made small, 2 or infinity.
+        max_queries: rows that the oracle may answer for one input, at least 1; all are used.
+        subspace: where directions are drawn from.
+        widen_after: gradient queries within the subspace; None, as in the paper: all.
+        targeted: whether y are labels to reach, not to leave.
+        first: queries of the first gradient estimate; the t-th takes first * sqrt(t).
+        memory: weight of the earlier estimates in a new one, in [0, 1).
+        probe: delta over the Euclidean distance; None is HopSkipJump's 1 / d.
+        search: how a step is made; None is `Arc` for L_2 and `Halving` for L_inf.
+        starts: candidates of which the nearest start is taken.
+        budgets: numbers of queries at which the trace is read, increasing; None is 64 of them,
+            evenly on a logarithmic scale.
+
+    Example:
+        >>> QEBA(subspace=Spatial(factor=2)).widen_after
+        500
+    """
+
+    REVISION: ClassVar[int] = 1
+
+    norm: Norm = 2
+    max_queries: Annotated[int, Field(ge=1)] = 2500
+    subspace: Subspace = Field(default_factory=Spatial)
+    widen_after: Annotated[int | None, Field(ge=0)] = 500
+    targeted: bool = False
+    first: Annotated[int, Field(ge=2)] = 30
+    memory: Annotated[float, Field(ge=0, lt=1)] = 0.8
+    probe: Annotated[float | None, Field(gt=0, le=1)] = 0.05
+    search: Search | None = None
+    starts: Annotated[int, Field(ge=1)] = 10
+    budgets: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+
+    @classmethod
+    def published(cls, *, subspace: Subspace, norm: float = 2, max_queries: int = 7000) -> "QEBA":
+        """The paper's: HopSkipJump's schedule, within the subspace throughout."""
+        return cls(
+            norm=norm,
+            max_queries=max_queries,
+            subspace=subspace,
+            widen_after=None,
+            first=100,
+            memory=0,
+            probe=None,
+            search=Halving(halvings=15),
+            starts=1,
+        )
+
+
+def qeba(  # noqa: PLR0913 - what an attacker may hold besides the contract's arguments
+    oracle: Oracle,
+    x: Rows,
+    y: Labels,
+    config: QEBA,
+    *,
+    box: Box = UNIT,
+    rng: Generator,
+    starts: Rows | None = None,
+    reference: Rows | None = None,
+    batch: int | None = None,
+) -> Boundary:
+    """The nearest point with another label that labels alone lead to, by smooth steps first.
+
+    Args:
+        oracle: only the first of its most probable classes is looked at.
+        x: (n, *x) inputs inside `box`.
+        y: (n,) their true labels.
+        config: norm, budget, subspace and schedule.
+        box: the valid inputs.
+        rng: draws the starts and directions, one bank for all rows (see `hop_skip_jump`).
+        starts: (m, *x) points to start from, tried before noise; needed for targeted attacks.
+        reference: (m, *x) rows whose principal components span the subspace of `PCA`.
+        batch: rows a call; None is measured.
+
+    Returns:
+        See `Boundary` and `hop_skip_jump`.
+
+    Raises:
+        BadInput: inputs outside the box, labels that the oracle does not know, no reference
+            rows for `PCA`.
+
+    Source:
+        Li et al., "QEBA", CVPR 2020, section 3. What its authors' script takes from the target's
+        own gradient, an attacker who sees labels does not have; it is not used.
+    """
+    target = prepared("QEBA", x, y, box, oracle, config.targeted, config.norm)
+    course = Course(
+        first=config.first,
+        memory=config.memory,
+        probe=config.probe or 1 / target.features,
+        search=config.search or (Arc() if config.norm == 2 else Halving()),
+        starts=config.starts,
+        bands=None,
+        tries=starts_for(target, box, rng, starts),
+        bank=_bank(config, target, rng, reference),
+    )
+    return attack(oracle, target, course, box, config.max_queries, config.budgets, batch)
+
+
+def _bank(config: QEBA, target: Target, rng: Generator, reference: Rows | None) -> Bank:
+    """Directions within the subspace first, those of the whole space after them."""
+    size, space = bank_size(target.x, config.max_queries), config.subspace
+    inside = size if config.widen_after is None else min(size, config.widen_after)
+    like, shape = target.x, target.shape
+    narrow: Tensor = (
+        space.sample(inside, shape, like, rng, reference)
+        if isinstance(space, PCA)
+        else space.sample(inside, shape, like, rng)
+    )
+    return torch.cat([narrow, white(size - inside, like, rng)])

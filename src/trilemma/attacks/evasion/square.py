@@ -1,0 +1,398 @@
+"""Square attack: random search with square windows (Andriushchenko et al. 2020)."""
+
+import dataclasses
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Annotated, ClassVar, NamedTuple, TypeAlias
+
+import torch
+from jaxtyping import Float
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import Generator, Tensor
+from torch.nn import functional as F
+
+from trilemma.attacks.evasion.climb import Found
+from trilemma.attacks.evasion.gradients import check_inside
+from trilemma.attacks.evasion.losses import logit_of, strongest_rival
+from trilemma.attacks.evasion.pool import Index, capacity
+from trilemma.core.balls import Ball, Linf
+from trilemma.core.box import UNIT, Box
+from trilemma.core.pace import Pace, asking, usual
+from trilemma.core.types import Classifier, Labels, PerRow, Rows
+
+Grid: TypeAlias = Float[Tensor, "n h w c"]  # inputs as images, channels last
+Window: TypeAlias = tuple[slice, slice, slice]  # rows of the caller's, then of pixels, columns
+HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 queries
+TILES = 5  # a side, of the start for L2
+LEAST = 3  # side of the smallest window for L2
+TINY = 1e-12
+
+
+@dataclass(frozen=True, kw_only=True, config={"extra": "forbid", "arbitrary_types_allowed": True})
+class Square:
+    """Random search that changes a window at a time, by the model's scores alone.
+
+    Args:
+        ball: the perturbations that are allowed; radius 0 allows none.
+        queries: N, of a row and run, at most; a row that is misclassified asks no more.
+        p_init: p, share of the pixels in the first windows. It is halved after 10, 50, 200, 500,
+            1000, 2000, 4000, 6000 and 8000 of 10,000 queries, and in proportion for another N, as
+            in AutoAttack (the paper's list has no 500).
+        restarts: runs, each from draws of its own.
+
+    Source:
+        Andriushchenko et al., "Square Attack: a query-efficient black-box adversarial attack via
+        random search", ECCV 2020.
+    """
+
+    REVISION: ClassVar[int] = 1
+
+    ball: Ball
+    queries: Annotated[int, Field(ge=1)] = 5000
+    p_init: Annotated[float, Field(gt=0, le=1)] = 0.8
+    restarts: Annotated[int, Field(ge=1)] = 1
+
+    def scaled(self, share: float) -> "Square":
+        """The same attack in a ball of `share` times the radius."""
+        return dataclasses.replace(self, ball=type(self.ball)(share * self.ball.radius))
+
+
+def square(
+    model: Classifier,
+    x: Rows,
+    y: Labels,
+    config: Square,
+    *,
+    box: Box = UNIT,
+    rng: Generator,
+    batch: int | None = None,
+) -> Rows:
+    r"""Inputs near `x` that change the label, or the lead of the label the most.
+
+    Minimises z_y - max_{j != y} z_j: a change of one window (the same for all rows) is kept where
+    it lowers this lead. For Linf a window becomes x +- radius, channel by channel, and the start is
+    vertical stripes; for L2 mass is moved from one window to another, on which a pyramid of random
+    sign is added, and the start is a tiling with pyramids.
+
+    An input of shape (c, h, w) is an image, (h, w) one of a single channel; any other is taken as
+    the one row of an image: windows are runs of neighbouring features, whose length is the share p
+    of them, and stripes are single features.
+
+    Args:
+        model: logits out; only its answers are used.
+        x: (n, *x) inputs inside `box`.
+        y: (n,) true labels.
+        config: the attack's hyper-parameters.
+        box: the valid inputs.
+        rng: draws windows and signs, one set for all rows.
+        batch: rows a call; None measures what is fastest.
+
+    Returns:
+        (n, *x) points of the ball around `x` and of the box: the first misclassified one, else the
+        one of the smallest lead. A row with an answer that is not a finite number is NaN.
+
+    Raises:
+        BadInput: some input lies outside the box.
+
+    Example:
+        >>> import torch
+        >>> from trilemma.core.generators import seeded
+        >>> model = torch.nn.Linear(2, 2)
+        >>> x, y = torch.full((3, 2), 0.5), torch.tensor([0, 1, 0])
+        >>> x_adv = square(model, x, y, Square(ball=Linf(0.25), queries=10), rng=seeded(0))
+        >>> (x_adv - x).abs().max().item()
+        0.25
+
+    Source:
+        Andriushchenko et al. 2020, algorithms 1-3.
+    """
+    check_inside("Square", x, box)
+    if config.ball.radius == 0 or len(x) == 0:
+        return x.detach().clone()
+    return search(model, x, y, config, box=box, rng=rng, batch=batch).x_adv
+
+
+def search(
+    model: Classifier,
+    x: Rows,
+    y: Labels,
+    config: Square,
+    *,
+    box: Box,
+    rng: Generator,
+    batch: int | None,
+) -> Found:
+    """`square`, and which rows are misclassified in the end."""
+    questions = len(x) * config.queries * config.restarts
+    with (
+        asking(model, x, gradients=False, questions=questions, batch=batch) as pace,
+        torch.no_grad(),
+    ):
+        if batch is None:  # beside a forward pass alone, what a call costs by itself counts
+            pace = dataclasses.replace(pace, rows=max(pace.rows, usual(x).rows))
+        asked = _Asked(model, x.detach(), y, box, pace)
+        best, lowest = _run(asked, torch.arange(len(x), device=x.device), config, rng)
+        for _ in range(config.restarts - 1):
+            left = (lowest >= 0).nonzero().squeeze(1)
+            points, leads = _run(asked, left, config, rng)
+            lower = ~(leads >= lowest[left])  # a NaN must win, so that it is seen
+            best[left[lower]], lowest[left[lower]] = points[lower], leads[lower]
+        best[lowest.isnan()] = math.nan
+        return Found(asked.inputs(best).contiguous(), lowest < 0)
+
+
+class _Part(NamedTuple):
+    """Rows that share a call."""
+
+    at: Index  # among the rows of the run
+    row: Index  # among all
+    y: Labels
+
+
+class _Asked:
+    """The rows as images, and the model's scores of others like them."""
+
+    def __init__(self, model: Classifier, x: Rows, y: Labels, box: Box, pace: Pace) -> None:
+        self.model, self.y, self.pace, self.shape = model, y, pace, x.shape[1:]
+        self.x = self.grid(x)
+        self.low, self.high = self._bound(box.low), self._bound(box.high)
+
+    def grid(self, x: Rows) -> Grid:
+        """Inputs as images."""
+        if len(self.shape) == 3:
+            return x.permute(0, 2, 3, 1).contiguous()
+        h = self.shape[0] if len(self.shape) == 2 else 1
+        return x.reshape(len(x), h, -1, 1)
+
+    def inputs(self, z: Grid) -> Rows:
+        """Images as inputs."""
+        return z.permute(0, 3, 1, 2) if len(self.shape) == 3 else z.reshape(-1, *self.shape)
+
+    def lead(self, z: Grid, y: Labels) -> PerRow:
+        """z_y - max_(j != y) z_j; NaN where some logit is not finite."""
+        logits = self.model(self.pace.lay(self.inputs(z)))
+        lead = logit_of(logits, y) - strongest_rival(logits, y)
+        return lead + 0 * logits.sum(1)
+
+    def clip(self, z: Grid, window: Window) -> Grid:
+        """The valid part of what is to fill a window."""
+        if isinstance(self.low, float) and isinstance(self.high, float):
+            return z.clamp_(self.low, self.high)
+        low, high = (
+            bound if isinstance(bound, float) else bound[window] for bound in (self.low, self.high)
+        )
+        return z.clamp_(min=low).clamp_(max=high)
+
+    def parts(self, at: Index, row: Index) -> list[_Part]:
+        """The rows that go on, in calls of much the same size."""
+        if not len(at):
+            return []
+        size = capacity(len(at), 1, self.pace.rows)
+        return [
+            _Part(a, r, self.y[r]) for a, r in zip(at.split(size), row.split(size), strict=True)
+        ]
+
+    def _bound(self, bound: float | Tensor) -> float | Tensor:
+        if not isinstance(bound, Tensor):
+            return float(bound)
+        return self.grid(bound.to(self.x).expand(1, *self.shape))
+
+
+def _run(asked: _Asked, rows: Index, config: Square, rng: Generator) -> tuple[Grid, PerRow]:
+    """Algorithm 1: the best points of `rows`, and their leads."""
+    steps = (_Linf if isinstance(config.ball, Linf) else _L2)(asked, config, rng)
+    best, lowest = asked.x[rows], asked.x.new_full((len(rows),), math.inf)
+    going = torch.arange(len(rows), device=rows.device)
+    parts = asked.parts(going, rows[going])
+    for t in range(config.queries):
+        for at, row, y in parts:
+            z = steps.next(best.index_select(0, at), row, t) if t else steps.start(asked.x[row])
+            lead = asked.lead(z, y)
+            # Not `lead < lowest`: a NaN must win, so that it is seen.
+            better = (~(lead >= lowest[at])).nonzero().squeeze(1)
+            if len(better):
+                best.index_copy_(0, at[better], z[better])
+                lowest.index_copy_(0, at[better], lead[better])
+                steps.kept(z[better], row[better])
+        left = going[lowest[going] >= 0]
+        if len(left) < len(going):
+            going, parts = left, asked.parts(left, rows[left])
+    return best, lowest
+
+
+def shares(config: Square) -> Iterator[float]:
+    """p at each query."""
+    for t in range(config.queries):
+        at = 10_000 * t // config.queries
+        yield config.p_init / 2 ** sum(at > each for each in HALVINGS)
+
+
+def sides(p: float, h: int, w: int) -> tuple[int, int]:
+    """Of a window with the share `p` of an image's pixels; a square, unless the image is flat.
+
+    Example:
+        >>> sides(0.8, 28, 28), sides(0.5, 1, 10), sides(1e-9, 28, 28)
+        ((25, 25), (1, 5), (1, 1))
+    """
+    a = min(max(round(math.sqrt(p * h * w)), 1), h)
+    return a, min(max(round(p * h * w / a) if a == h < w else a, 1), w)
+
+
+class _Linf:
+    """Algorithm 2, on the draws of one run."""
+
+    def __init__(self, asked: _Asked, config: Square, rng: Generator) -> None:
+        (_, h, w, c), n = asked.x.shape, config.queries
+        self.asked = asked
+        self.radius = config.ball.radius
+        stripes, signs = _signs((1, w, c), asked.x, rng), _signs((n, c), asked.x, rng)
+        self.stripes, self.changes = self.radius * stripes, self.radius * signs
+        self.windows = _windows([sides(p, h, w) for p in shares(config)], h, w, rng)
+
+    def start(self, x: Grid) -> Grid:
+        """Vertical stripes of one pixel."""
+        return self.asked.clip(x + self.stripes, EVERYWHERE)
+
+    def next(self, z: Grid, row: Index, t: int) -> Grid:
+        """One window at x +- radius; writes into `z`."""
+        window = self.windows[t]
+        z[window] = self.asked.clip(
+            self.asked.x[window].index_select(0, row).add_(self.changes[t]), window
+        )
+        return z
+
+    def kept(self, z: Grid, row: Index) -> None:
+        """Nothing to remember."""
+
+
+class _L2:
+    """Algorithm 3, on the draws of one run."""
+
+    def __init__(self, asked: _Asked, config: Square, rng: Generator) -> None:
+        (_, h, w, c), n = asked.x.shape, config.queries
+        self.asked, self.ball = asked, config.ball
+        self.sides = [(_odd(a, h), _odd(b, w)) for a, b in (sides(p, h, w) for p in shares(config))]
+        self.signs = _signs((n, c), asked.x, rng)
+        self.turned = torch.rand(n, generator=rng, device=rng.device).lt(0.5).tolist()
+        self.first = _windows(self.sides, h, w, rng)
+        self.second = _windows(self.sides, h, w, rng)
+        self.tiles = self._tiling(h, w, c, rng)
+        self.total = asked.x.new_zeros(len(asked.x), 1, 1, 1)  # of the squares of z - x
+
+    def start(self, x: Grid) -> Grid:
+        """Pyramids of random sign, tile by tile."""
+        delta = self.tiles.expand(x.shape)
+        return self.asked.clip(x + self.ball.project(self.ball.radius * delta), EVERYWHERE)
+
+    def next(self, z: Grid, row: Index, t: int) -> Grid:
+        """Mass from the second window to the first, with a pyramid on top; writes into `z`."""
+        first, second = self.first[t], self.second[t]
+        x, beside = self.asked.x[first][row], self.asked.x[second][row]
+        here = z[first] - x
+        mass = _squares(here)
+        z[first] = x  # what the windows share counts once
+        there = _squares(z[second] - beside)
+        unused = (self.ball.radius**2 - self.total[row]).clamp(min=0)
+        bump = pyramids(*self.sides[t], turned=self.turned[t]).to(x)
+        new = self.signs[t] * bump.unsqueeze(-1) + here / mass.sqrt().clamp(min=TINY)
+        size = (mass + there + unused / z.shape[-1]).sqrt()
+        new *= size / _squares(new).sqrt().clamp(min=TINY)
+        z[second] = beside
+        z[first] = self.asked.clip(new.add_(x), first)
+        return z
+
+    def kept(self, z: Grid, row: Index) -> None:
+        """Remember how much of the ball these points use."""
+        self.total[row] = _squares(z - self.asked.x[row]).sum(-1, keepdim=True)
+
+    def _tiling(self, h: int, w: int, c: int, rng: Generator) -> Grid:
+        a, b = max(h // TILES, 1), max(w // TILES, 1)
+        down, across = h // a, w // b
+        signs = _signs((down * across, c), self.asked.x, rng)
+        turned = torch.rand(down * across, generator=rng, device=rng.device).lt(0.5).tolist()
+        delta = signs.new_zeros(1, h, w, c)
+        top, left = (h - down * a) // 2, (w - across * b) // 2
+        for k in range(down * across):
+            i, j = top + k // across * a, left + k % across * b
+            bump = pyramids(a, b, turned=turned[k]).to(signs).unsqueeze(-1)
+            delta[0, i : i + a, j : j + b] = bump * signs[k]
+        return F.normalize(delta.flatten(1)).view_as(delta)
+
+
+EVERYWHERE: Window = (slice(None), slice(None), slice(None))
+
+
+def _squares(nu: Grid) -> Float[Tensor, "n 1 1 c"]:
+    """Each channel's sum of squares."""
+    flat = nu.flatten(1, 2)
+    squares: Tensor = torch.linalg.vecdot(flat, flat, dim=1)
+    return squares.view(len(nu), 1, 1, -1)
+
+
+def _odd(side: int, most: int) -> int:
+    """Windows for L2 have a middle, where the image has room."""
+    side = max(side, LEAST)
+    side += 1 - side % 2
+    return side if side <= most else most - (1 - most % 2) * (most > 1)
+
+
+def _signs(shape: tuple[int, ...], like: Tensor, rng: Generator) -> Tensor:
+    drawn = torch.randint(0, 2, shape, generator=rng, device=rng.device)
+    return (2 * drawn - 1).to(like)
+
+
+def _windows(sides: list[tuple[int, int]], h: int, w: int, rng: Generator) -> list[Window]:
+    """A window of each size, anywhere in the image with equal chances."""
+    u = torch.rand(len(sides), 2, generator=rng, device=rng.device, dtype=torch.float64).tolist()
+    corners = [
+        (int(p * (h - a + 1)), int(q * (w - b + 1)))
+        for (p, q), (a, b) in zip(u, sides, strict=True)
+    ]
+    return [
+        (slice(None), slice(i, i + a), slice(j, j + b))
+        for (i, j), (a, b) in zip(corners, sides, strict=True)
+    ]
+
+
+@lru_cache(maxsize=64)
+def pyramids(a: int, b: int, *, turned: bool) -> Float[Tensor, "a b"]:
+    r"""Two pyramids of opposite sign beside one another, of norm 1 together.
+
+    .. math:: \eta_{r,s} = \sum_{k=m}^{M} (k + 1)^{-2},
+
+    m the distance of pixel (r, s) from the middle in the maximum norm, M the largest of all.
+
+    Args:
+        a: rows of the window.
+        b: columns.
+        turned: the pyramids stand left and right, not one above the other; so they do anyway in a
+            window of one row.
+
+    Example:
+        >>> pyramids(1, 2, turned=False) * 2**0.5
+        tensor([[ 1., -1.]], dtype=torch.float64)
+
+    Source:
+        Andriushchenko et al. 2020, section 3.4.
+    """
+    if a == b == 1:
+        return _pyramid(a, b)
+    if (turned and b > 1) or a == 1:
+        two = torch.cat([_pyramid(a, b // 2), -_pyramid(a, b - b // 2)], dim=1)
+    else:
+        two = torch.cat([_pyramid(a // 2, b), -_pyramid(a - a // 2, b)])
+    return _unit(two)
+
+
+def _pyramid(a: int, b: int) -> Float[Tensor, "a b"]:
+    r, s = (torch.arange(a) - a // 2).abs(), (torch.arange(b) - b // 2).abs()
+    far = torch.maximum(r.view(-1, 1), s)
+    terms = torch.arange(1, max(a // 2, b // 2) + 2, dtype=torch.float64) ** -2
+    eta = terms.flip(0).cumsum(0).flip(0)[far]
+    return _unit(eta)
+
+
+def _unit(bump: Float[Tensor, "a b"]) -> Float[Tensor, "a b"]:
+    return F.normalize(bump.flatten(), dim=0).view_as(bump)

@@ -1,0 +1,196 @@
+"""The walk along a decision boundary that HopSkipJump and QEBA share."""
+
+import math
+from dataclasses import dataclass
+from itertools import count
+from typing import Annotated, TypeAlias
+
+import torch
+from jaxtyping import Float
+from pydantic import AfterValidator, Field
+from pydantic.dataclasses import dataclass as validated
+from torch import Generator, Tensor
+
+from trilemma.attacks.evasion.boundary import Boundary
+from trilemma.attacks.evasion.gradients import check_inside
+from trilemma.attacks.evasion.questions import Ledger, Target, Walk, drive
+from trilemma.attacks.evasion.shrinkage import Bands, shrink
+from trilemma.attacks.evasion.starts import candidates, find
+from trilemma.attacks.evasion.steps import Group, Slope, bisect, estimate, halve, swing
+from trilemma.core.box import Box
+from trilemma.core.errors import BadInput
+from trilemma.core.types import Labels, Rows
+from trilemma.oracles import Oracle, ready
+
+LANES = 4  # groups of rows at a time
+SMALLEST = 16  # rows of a group, where there are so many
+
+
+@validated(frozen=True, kw_only=True, config={"extra": "forbid"})
+class Arc:
+    """Search on the half circle over the line from the input to the boundary point; L_2 alone.
+
+    Args:
+        halvings: of the right angle, at least 1.
+    """
+
+    halvings: Annotated[int, Field(ge=1, le=40)] = 8
+
+
+@validated(frozen=True, kw_only=True, config={"extra": "forbid"})
+class Halving:
+    """The published search: a step up the gradient, halved until adversarial, then a bisection.
+
+    Args:
+        halvings: of the bisection, at least 1; the paper's tolerance of d^(-3/2) takes 15 for
+            28 x 28 images.
+    """
+
+    halvings: Annotated[int, Field(ge=1, le=40)] = 10
+
+
+Search: TypeAlias = Arc | Halving
+
+
+def _known(norm: float) -> float:
+    if norm not in (2, math.inf):
+        raise ValueError("must be 2 or infinity")
+    return norm
+
+
+Norm: TypeAlias = Annotated[float, AfterValidator(_known)]
+
+
+@dataclass(frozen=True)
+class Course:
+    """How a group walks.
+
+    Args:
+        first: queries of the first gradient estimate; the t-th takes first * sqrt(t).
+        memory: what earlier estimates weigh in the next one, a factor each step.
+        probe: delta over the Euclidean distance.
+        search: how a step is made.
+        starts: candidates of which the nearest start is taken.
+        bands: for shrinkage; None leaves estimates as they are.
+        bank: (m, d) directions of length 1, taken in turn.
+        tries: (s, d) starts.
+    """
+
+    first: int
+    memory: float
+    probe: float
+    search: Search
+    starts: int
+    bands: Bands | None
+    bank: Float[Tensor, "m d"]
+    tries: Float[Tensor, "s d"]
+
+
+def attack(
+    oracle: Oracle,
+    target: Target,
+    course: Course,
+    box: Box,
+    max_queries: int,
+    budgets: tuple[int, ...] | None,
+    batch: int | None,
+) -> Boundary:
+    """Walk every row to its nearest adversarial point that the budget allows."""
+    n = len(target.x)
+    ledger = Ledger(target, max_queries, budgets)
+    if n == 0:
+        return ledger.close()
+    with ready(oracle, target.inputs(64), questions=n * max_queries, batch=batch) as pace:
+        size = min(max(math.ceil(n / LANES), SMALLEST), max(pace.rows // LANES, 1))
+        vectors = flat(box, target)
+        walks = (
+            (rows, walk(Group(rows, target.x[rows], vectors, target.norm), course))
+            for rows in torch.arange(n, device=target.x.device).split(size)
+        )
+        return drive(oracle, ledger, walks, pace, lanes=LANES)
+
+
+def walk(group: Group, course: Course) -> Walk:
+    """HopSkipJump's loop (algorithm 2): estimate the gradient, step, come back to the boundary."""
+    wrong = yield group.ask(group.everywhere(), group.x)
+    group = group.of((~wrong).nonzero().squeeze(1))
+    if len(group.x) == 0:
+        return
+    far, found = yield from find(group, course.tries, course.starts)
+    group, far = group.of(found.nonzero().squeeze(1)), far[found]
+    if len(group.x) == 0:
+        return
+    z = yield from bisect(group, far, course.search.halvings)
+    slope = Slope(torch.zeros_like(z), z.new_zeros(len(z)))
+    asked = 0
+    for t in count(1):
+        many = int(course.first * math.sqrt(t))
+        turns = torch.arange(asked, asked + many, device=z.device) % len(course.bank)
+        asked += many
+        way = z - group.x
+        distance = torch.linalg.vector_norm(way, dim=1)
+        across = way / distance.view(-1, 1) if isinstance(course.search, Arc) else None
+        delta = course.probe * distance
+        new = yield from estimate(group, z, course.bank[turns], delta, across)
+        slope = Slope(
+            course.memory * slope.sum + new.sum,
+            course.memory**2 * slope.variance + new.variance,
+        )
+        v = _direction(slope, course.bands)
+        if isinstance(course.search, Arc):
+            z = yield from swing(group, z, v, course.search.halvings)
+        else:
+            z = yield from halve(group, z, v, t, course.search.halvings)
+
+
+def _direction(slope: Slope, bands: Bands | None) -> Tensor:
+    v = slope.sum if bands is None else shrink(slope.sum, slope.variance, bands)
+    length: Tensor = torch.linalg.vector_norm(v, dim=1, keepdim=True)
+    return v / length.clamp(min=torch.finfo(v.dtype).tiny)
+
+
+def flat(box: Box, target: Target) -> Box:
+    """The box of the rows as vectors."""
+    low, high = (
+        end.to(target.x).expand(target.shape).flatten() if isinstance(end, Tensor) else end
+        for end in (box.low, box.high)
+    )
+    return Box(low, high)
+
+
+def prepared(
+    attack: str, x: Rows, y: Labels, box: Box, oracle: Oracle, targeted: bool, norm: float
+) -> Target:
+    """What is attacked, checked before anything is asked.
+
+    Raises:
+        BadInput: an input outside the box or without its label; a label that the oracle does not
+            know.
+    """
+    if len(x) != len(y):
+        raise BadInput(attack, f"got {len(x)} inputs and {len(y)} labels", "Give one label a row")
+    if len(y) and not 0 <= int(y.min()) <= int(y.max()) < oracle.classes:
+        raise BadInput(
+            attack,
+            f"labels span {int(y.min())} to {int(y.max())}",
+            f"The oracle knows {oracle.classes} classes: 0 to {oracle.classes - 1}",
+        )
+    check_inside(attack, x, box)
+    return Target(x.detach().flatten(1), y, x.shape[1:], targeted, norm)
+
+
+def starts_for(
+    target: Target, box: Box, rng: Generator, given: Rows | None
+) -> Float[Tensor, "s d"]:
+    """Candidates in the inputs' shape, drawn for all rows at once.
+
+    Raises:
+        BadInput: those given have another shape.
+    """
+    if given is not None and given.shape[1:] != target.shape:
+        raise BadInput(
+            "starts",
+            f"have shape {tuple(given.shape[1:])}",
+            f"Give points in the inputs' shape {tuple(target.shape)}",
+        )
+    return candidates(target.x.new_zeros(target.shape), box, rng, given)
