@@ -23,7 +23,7 @@ USUAL = {"cpu": 64, "cuda": 1024}  # rows a call where nothing was measured
 WORTH = 16384  # rows to be asked about, from which on a measurement pays
 PATIENCE = 0.5  # seconds that a measurement may take, about
 ROUNDS = 6
-MARGIN = 1.04  # what differs less does not count
+MARGIN = 1.08  # what differs less does not count
 
 
 @dataclass(frozen=True)

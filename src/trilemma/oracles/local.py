@@ -1,5 +1,6 @@
 """A model in this process, asked."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -83,7 +84,7 @@ def _ask(model: Classifier, x: Rows, classes: int | None) -> LogProbs:
 
 
 def _finite(what: str, rows: Tensor) -> None:
-    if bool(rows.sum().isfinite()):  # one pass, where a look at each number takes several
+    if math.isfinite(rows.sum().item()):  # one pass, where a look at each number takes several
         return
     bad = ~rows.flatten(1).isfinite().all(1)
     if bool(bad.any()):  # not where finite numbers add up to infinity

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from trilemma.attacks.evasion.pool import Index, Laid, Mask, Matrix, drive, finite
+from trilemma.attacks.evasion.pool import Index, Laid, Mask, Matrix, drive, filling, finite
 from trilemma.core.balls import Ball
 from trilemma.core.box import Box
 from trilemma.core.pace import asking
@@ -95,8 +95,8 @@ def climb(
     with asking(model, x, gradients=True, questions=questions, batch=batch) as pace:
         laid = Laid(model, x.shape[1:], pace)
         search = _Climb(laid, ascents, x, y, starts, laid.box(box))
-        every = torch.arange(len(x), device=x.device)
-        drive(every, runs, pace.rows, search.begin, search.step)
+        every, most = torch.arange(len(x), device=x.device), filling(pace, x, batch).rows
+        drive(every, runs, most, search.begin, search.step)
     return search.found
 
 

@@ -7,12 +7,12 @@ from typing import Annotated, ClassVar, NamedTuple
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
-from torch import Generator
+from torch import Generator, Tensor
 
 from trilemma.attacks.evasion.climb import Found, Starts, Targets, likeliest
 from trilemma.attacks.evasion.gradients import check_inside
 from trilemma.attacks.evasion.losses import logit_of
-from trilemma.attacks.evasion.pool import Index, Laid, Mask, Matrix, answers, drive, finite
+from trilemma.attacks.evasion.pool import Index, Laid, Mask, Matrix, answers, drive, filling, finite
 from trilemma.core.balls import L2, Ball
 from trilemma.core.box import UNIT, Box
 from trilemma.core.pace import asking
@@ -151,7 +151,8 @@ def walk(
     with asking(model, x, gradients=True, questions=questions, batch=batch) as pace:
         laid = Laid(model, x.shape[1:], pace)
         search = _Search(laid, walks, x, y, draws, laid.box(box))
-        drive(torch.arange(len(x), device=x.device), runs, pace.rows, search.begin, search.step)
+        every, most = torch.arange(len(x), device=x.device), filling(pace, x, batch).rows
+        drive(every, runs, most, search.begin, search.step)
         if not walks.first:
             for each in pace.slices(len(x)):
                 search.finish(each)
@@ -261,7 +262,8 @@ class _Search:
 
     def _norms(self, delta: Matrix) -> PerRow:
         if isinstance(self.config.ball, L2):
-            return torch.linalg.vector_norm(delta, dim=1)
+            euclidean: Tensor = torch.linalg.vector_norm(delta, dim=1)
+            return euclidean
         return delta.abs().amax(1)  # many times faster than `vector_norm` with p = inf
 
 

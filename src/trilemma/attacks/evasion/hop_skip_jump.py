@@ -56,7 +56,7 @@ class HopSkipJump:
 
     REVISION: ClassVar[int] = 1
 
-    norm: Norm = 2
+    norm: Norm = 2.0
     max_queries: Annotated[int, Field(ge=1)] = 2500
     targeted: bool = False
     first: Annotated[int, Field(ge=2)] = 30
@@ -68,7 +68,7 @@ class HopSkipJump:
     budgets: tuple[Annotated[int, Field(ge=1)], ...] | None = None
 
     @classmethod
-    def published(cls, *, norm: float = 2, max_queries: int = 25000) -> "HopSkipJump":
+    def published(cls, *, norm: float = 2.0, max_queries: int = 25000) -> "HopSkipJump":
         """The paper's schedule: 100 sqrt(t) queries an estimate, steps halved, one start."""
         return cls(
             norm=norm,

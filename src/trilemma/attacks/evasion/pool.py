@@ -7,7 +7,7 @@ becomes of a row never depends on who shares the calls with it.
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import torch
@@ -15,7 +15,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from trilemma.core.box import Box
-from trilemma.core.pace import Pace
+from trilemma.core.pace import Pace, usual
 from trilemma.core.types import Classifier, Logits, PerRow, Rows
 
 Matrix: TypeAlias = Float[Tensor, "n d"]  # one input a line
@@ -83,6 +83,15 @@ class Laid:
 def finite(logits: Logits, gradient: Matrix) -> Mask:
     """Whether a row's answer and gradient are numbers; a sum keeps what is none."""
     return (logits.sum(1) + gradient.sum(1)).isfinite()
+
+
+def filling(pace: Pace, x: Rows, batch: int | None) -> Pace:
+    """The pace with no fewer rows a call than usual, unless the caller decides.
+
+    The fewest rows that are fastest for the model alone are too few where each call brings dozens
+    of small operations of the search with it.
+    """
+    return pace if batch else replace(pace, rows=max(pace.rows, usual(x).rows))
 
 
 def capacity(rows: int, runs: int, most: int) -> int:

@@ -56,7 +56,7 @@ class QEBA:
 
     REVISION: ClassVar[int] = 1
 
-    norm: Norm = 2
+    norm: Norm = 2.0
     max_queries: Annotated[int, Field(ge=1)] = 2500
     subspace: Subspace = Field(default_factory=Spatial)
     widen_after: Annotated[int | None, Field(ge=0)] = 500
@@ -69,7 +69,7 @@ class QEBA:
     budgets: tuple[Annotated[int, Field(ge=1)], ...] | None = None
 
     @classmethod
-    def published(cls, *, subspace: Subspace, norm: float = 2, max_queries: int = 7000) -> "QEBA":
+    def published(cls, *, subspace: Subspace, norm: float = 2.0, max_queries: int = 7000) -> "QEBA":
         """The paper's: HopSkipJump's schedule, within the subspace throughout."""
         return cls(
             norm=norm,

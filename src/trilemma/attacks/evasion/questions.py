@@ -93,9 +93,18 @@ def lengths(change: Flat, norm: float) -> PerRow:
 
 
 class Ledger:
-    """What each row has cost and gained so far."""
+    """What each row has cost and gained so far.
 
-    def __init__(self, target: Target, max_queries: int, budgets: Sequence[int] | None) -> None:
+    Args:
+        target: what is attacked.
+        max_queries: of each row.
+        budgets: where the trace is read.
+        most: points that are booked at once.
+    """
+
+    def __init__(
+        self, target: Target, max_queries: int, budgets: Sequence[int] | None, most: int
+    ) -> None:
         x = target.x
         n, device = len(x), x.device
         self.target, self.max_queries = target, max_queries
@@ -104,6 +113,7 @@ class Ledger:
         self.queries = torch.zeros(n, dtype=torch.int64, device=device)
         self.budgets = torch.tensor(budgets or marks(max_queries), device=device)
         self.trace = x.new_full((n, len(self.budgets)), math.inf)
+        self._change = x.new_empty(most, x.shape[1])
         self.unfinished = torch.ones(n, dtype=torch.bool, device=device)
 
     def note(
@@ -115,7 +125,9 @@ class Ledger:
     ) -> None:
         """Book answers: each was its row's question number `place`."""
         self.queries.index_add_(0, rows, torch.ones_like(rows))
-        distance = self.target.length(points - self.target.x.index_select(0, rows))
+        change = self._change[: len(rows)]  # memory that stays in the cache
+        torch.index_select(self.target.x, 0, rows, out=change)
+        distance = self.target.length(change.sub_(points))
         better = (adversarial & (distance < self.distance[rows])).nonzero().squeeze(1)
         if len(better) == 0:
             return
@@ -144,7 +156,7 @@ class Ledger:
             queries=self.queries,
             budgets=self.budgets,
             trace=self.trace.cummin(1).values,
-            exhausted=self.unfinished,
+            exhausted=self.unfinished & (self.queries < self.max_queries) & (self.distance > 0),
         )
 
 

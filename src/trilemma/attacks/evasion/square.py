@@ -7,7 +7,7 @@ from functools import lru_cache
 from typing import Annotated, ClassVar, NamedTuple, TypeAlias
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor
@@ -15,11 +15,10 @@ from torch.nn import functional as F
 
 from trilemma.attacks.evasion.climb import Found
 from trilemma.attacks.evasion.gradients import check_inside
-from trilemma.attacks.evasion.losses import logit_of, strongest_rival
-from trilemma.attacks.evasion.pool import Index, capacity
+from trilemma.attacks.evasion.pool import Index, capacity, filling
 from trilemma.core.balls import Ball, Linf
 from trilemma.core.box import UNIT, Box
-from trilemma.core.pace import Pace, asking, usual
+from trilemma.core.pace import Pace, asking
 from trilemma.core.types import Classifier, Labels, PerRow, Rows
 
 Grid: TypeAlias = Float[Tensor, "n h w c"]  # inputs as images, channels last
@@ -130,9 +129,7 @@ def search(
         asking(model, x, gradients=False, questions=questions, batch=batch) as pace,
         torch.no_grad(),
     ):
-        if batch is None:  # beside a forward pass alone, what a call costs by itself counts
-            pace = dataclasses.replace(pace, rows=max(pace.rows, usual(x).rows))
-        asked = _Asked(model, x.detach(), y, box, pace)
+        asked = _Asked(model, x.detach(), y, box, filling(pace, x, batch))
         best, lowest = _run(asked, torch.arange(len(x), device=x.device), config, rng)
         for _ in range(config.restarts - 1):
             left = (lowest >= 0).nonzero().squeeze(1)
@@ -144,11 +141,22 @@ def search(
 
 
 class _Part(NamedTuple):
-    """Rows that share a call."""
+    """Rows that share a call; what is found is written into the last three."""
 
-    at: Index  # among the rows of the run
-    row: Index  # among all
-    y: Labels
+    at: Index  # which rows of the run
+    y: Int[Tensor, "n 1"]
+    x: Grid
+    best: Grid
+    lowest: PerRow  # lead of the label at the best points
+    used: Float[Tensor, "n 1 1 1"]  # squared distance of the best points; for L2 alone
+
+    def going(self, most: int) -> list["_Part"]:
+        """The rows that are not misclassified yet, in calls of much the same size."""
+        left = (self.lowest >= 0).nonzero().squeeze(1)
+        if not len(left):
+            return []
+        calls = left.split(capacity(len(left), 1, most))
+        return [_Part(*(field[each] for field in self)) for each in calls]
 
 
 class _Asked:
@@ -170,11 +178,11 @@ class _Asked:
         """Images as inputs."""
         return z.permute(0, 3, 1, 2) if len(self.shape) == 3 else z.reshape(-1, *self.shape)
 
-    def lead(self, z: Grid, y: Labels) -> PerRow:
+    def lead(self, z: Grid, y: Int[Tensor, "n 1"]) -> PerRow:
         """z_y - max_(j != y) z_j; NaN where some logit is not finite."""
         logits = self.model(self.pace.lay(self.inputs(z)))
-        lead = logit_of(logits, y) - strongest_rival(logits, y)
-        return lead + 0 * logits.sum(1)
+        lead = logits.gather(1, y).squeeze(1) - logits.scatter(1, y, -math.inf).amax(1)
+        return lead if math.isfinite(logits.sum()) else lead + 0 * logits.sum(1)
 
     def clip(self, z: Grid, window: Window) -> Grid:
         """The valid part of what is to fill a window."""
@@ -185,14 +193,12 @@ class _Asked:
         )
         return z.clamp_(min=low).clamp_(max=high)
 
-    def parts(self, at: Index, row: Index) -> list[_Part]:
-        """The rows that go on, in calls of much the same size."""
-        if not len(at):
-            return []
-        size = capacity(len(at), 1, self.pace.rows)
-        return [
-            _Part(a, r, self.y[r]) for a, r in zip(at.split(size), row.split(size), strict=True)
-        ]
+    def part(self, row: Index) -> _Part:
+        """Rows of which nothing is known yet."""
+        x = self.x[row]
+        nothing = x.new_zeros(len(x), 1, 1, 1)
+        at, unknown = torch.arange(len(x), device=x.device), x.new_full((len(x),), math.inf)
+        return _Part(at, self.y[row].view(-1, 1), x, x.clone(), unknown, nothing)
 
     def _bound(self, bound: float | Tensor) -> float | Tensor:
         if not isinstance(bound, Tensor):
@@ -203,23 +209,38 @@ class _Asked:
 def _run(asked: _Asked, rows: Index, config: Square, rng: Generator) -> tuple[Grid, PerRow]:
     """Algorithm 1: the best points of `rows`, and their leads."""
     steps = (_Linf if isinstance(config.ball, Linf) else _L2)(asked, config, rng)
-    best, lowest = asked.x[rows], asked.x.new_full((len(rows),), math.inf)
-    going = torch.arange(len(rows), device=rows.device)
-    parts = asked.parts(going, rows[going])
+    whole, most = asked.part(rows), asked.pace.rows
+    parts = whole.going(most)
     for t in range(config.queries):
-        for at, row, y in parts:
-            z = steps.next(best.index_select(0, at), row, t) if t else steps.start(asked.x[row])
-            lead = asked.lead(z, y)
+        ended = False
+        for part in parts:
+            z = steps.next(part, t) if t else steps.start(part.x)
+            lead = asked.lead(z, part.y)
             # Not `lead < lowest`: a NaN must win, so that it is seen.
-            better = (~(lead >= lowest[at])).nonzero().squeeze(1)
+            better = (lead >= part.lowest).logical_not_().nonzero().squeeze(1)
             if len(better):
-                best.index_copy_(0, at[better], z[better])
-                lowest.index_copy_(0, at[better], lead[better])
-                steps.kept(z[better], row[better])
-        left = going[lowest[going] >= 0]
-        if len(left) < len(going):
-            going, parts = left, asked.parts(left, rows[left])
-    return best, lowest
+                z, lead = z.index_select(0, better), lead.index_select(0, better)
+                part.best.index_copy_(0, better, z)
+                part.lowest.index_copy_(0, better, lead)
+                steps.kept(part, z, better)
+                ended |= not bool((lead >= 0).all())
+        if ended:
+            _write(whole, parts)
+            parts = _joined(parts).going(most)
+        if not parts:
+            break
+    _write(whole, parts)
+    return whole.best, whole.lowest
+
+
+def _joined(parts: list[_Part]) -> _Part:
+    return _Part(*(torch.cat(fields) for fields in zip(*parts, strict=True)))
+
+
+def _write(whole: _Part, parts: list[_Part]) -> None:
+    """What the parts have found, in their rows of `whole`."""
+    for part in parts:
+        whole.best[part.at], whole.lowest[part.at] = part.best, part.lowest
 
 
 def shares(config: Square) -> Iterator[float]:
@@ -255,15 +276,13 @@ class _Linf:
         """Vertical stripes of one pixel."""
         return self.asked.clip(x + self.stripes, EVERYWHERE)
 
-    def next(self, z: Grid, row: Index, t: int) -> Grid:
-        """One window at x +- radius; writes into `z`."""
-        window = self.windows[t]
-        z[window] = self.asked.clip(
-            self.asked.x[window].index_select(0, row).add_(self.changes[t]), window
-        )
+    def next(self, part: _Part, t: int) -> Grid:
+        """The best points with one window at x +- radius."""
+        z, window = part.best.clone(), self.windows[t]
+        z[window] = self.asked.clip(part.x[window] + self.changes[t], window)
         return z
 
-    def kept(self, z: Grid, row: Index) -> None:
+    def kept(self, part: _Part, z: Grid, at: Index) -> None:
         """Nothing to remember."""
 
 
@@ -273,39 +292,37 @@ class _L2:
     def __init__(self, asked: _Asked, config: Square, rng: Generator) -> None:
         (_, h, w, c), n = asked.x.shape, config.queries
         self.asked, self.ball = asked, config.ball
-        self.sides = [(_odd(a, h), _odd(b, w)) for a, b in (sides(p, h, w) for p in shares(config))]
-        self.signs = _signs((n, c), asked.x, rng)
-        self.turned = torch.rand(n, generator=rng, device=rng.device).lt(0.5).tolist()
-        self.first = _windows(self.sides, h, w, rng)
-        self.second = _windows(self.sides, h, w, rng)
+        windows = [(_odd(a, h), _odd(b, w)) for a, b in (sides(p, h, w) for p in shares(config))]
+        self.bumps = _bumps(windows, _signs((n, c), asked.x, rng), rng)
+        self.first = _windows(windows, h, w, rng)
+        self.second = _windows(windows, h, w, rng)
         self.tiles = self._tiling(h, w, c, rng)
-        self.total = asked.x.new_zeros(len(asked.x), 1, 1, 1)  # of the squares of z - x
 
     def start(self, x: Grid) -> Grid:
         """Pyramids of random sign, tile by tile."""
         delta = self.tiles.expand(x.shape)
         return self.asked.clip(x + self.ball.project(self.ball.radius * delta), EVERYWHERE)
 
-    def next(self, z: Grid, row: Index, t: int) -> Grid:
-        """Mass from the second window to the first, with a pyramid on top; writes into `z`."""
-        first, second = self.first[t], self.second[t]
-        x, beside = self.asked.x[first][row], self.asked.x[second][row]
+    def next(self, part: _Part, t: int) -> Grid:
+        """The best points with mass moved from the second window to the first, and a pyramid."""
+        z, first, second = part.best.clone(), self.first[t], self.second[t]
+        x, beside = part.x[first], part.x[second]
         here = z[first] - x
         mass = _squares(here)
         z[first] = x  # what the windows share counts once
         there = _squares(z[second] - beside)
-        unused = (self.ball.radius**2 - self.total[row]).clamp(min=0)
-        bump = pyramids(*self.sides[t], turned=self.turned[t]).to(x)
-        new = self.signs[t] * bump.unsqueeze(-1) + here / mass.sqrt().clamp(min=TINY)
-        size = (mass + there + unused / z.shape[-1]).sqrt()
-        new *= size / _squares(new).sqrt().clamp(min=TINY)
+        unused = (self.ball.radius**2 - part.used).clamp_(min=0)
+        new = here.div_(mass.sqrt().clamp_(min=TINY)).add_(self.bumps[t])
+        size = (mass + there).add_(unused, alpha=1 / z.shape[-1]).sqrt_()
+        new *= size / _squares(new).sqrt_().clamp_(min=TINY)
         z[second] = beside
         z[first] = self.asked.clip(new.add_(x), first)
         return z
 
-    def kept(self, z: Grid, row: Index) -> None:
-        """Remember how much of the ball these points use."""
-        self.total[row] = _squares(z - self.asked.x[row]).sum(-1, keepdim=True)
+    def kept(self, part: _Part, z: Grid, at: Index) -> None:
+        """How much of the ball these points use."""
+        used = _squares(z - part.x.index_select(0, at)).sum(-1, keepdim=True)
+        part.used.index_copy_(0, at, used)
 
     def _tiling(self, h: int, w: int, c: int, rng: Generator) -> Grid:
         a, b = max(h // TILES, 1), max(w // TILES, 1)
@@ -336,6 +353,17 @@ def _odd(side: int, most: int) -> int:
     side = max(side, LEAST)
     side += 1 - side % 2
     return side if side <= most else most - (1 - most % 2) * (most > 1)
+
+
+def _bumps(windows: list[tuple[int, int]], signs: Tensor, rng: Generator) -> list[Tensor]:
+    """Of each window and channel; the windows of one size and stand share theirs."""
+    turned = torch.rand(len(signs), generator=rng, device=rng.device).lt(0.5).tolist()
+    shapes = list(zip(windows, turned, strict=True))
+    bumps = {
+        (side, turn): pyramids(*side, turned=turn).to(signs).unsqueeze(-1)
+        for side, turn in set(shapes)
+    }
+    return [bumps[shape] * sign for shape, sign in zip(shapes, signs, strict=True)]
 
 
 def _signs(shape: tuple[int, ...], like: Tensor, rng: Generator) -> Tensor:

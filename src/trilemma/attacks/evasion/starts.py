@@ -82,7 +82,7 @@ def find(
             if len(rows) == 0 and count >= wanted:
                 break
         share = (distance / length).clamp(max=1.0)[rows].view(-1, 1)
-        point = x[rows] + share * way[rows]
+        point = group.box.clip(x[rows] + share * way[rows])
         hit = yield group.ask(rows, point)
         if bool(hit.any()):
             rows, point = rows[hit], point[hit]

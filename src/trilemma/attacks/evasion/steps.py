@@ -180,25 +180,24 @@ def swing(group: Group, z: Flat, v: Flat, halvings: int) -> Moved:
 
     .. math:: p(\theta) = x + D \cos\theta\, (a \cos\theta + b \sin\theta)
 
-    with D a = z - x and b the part of v across a. In the plane of x, z and v the point of a
-    straight boundary nearest to x is where this half circle meets it (Thales), so that one
-    bisection finds the best step, and the distance D cos(theta) never grows.
+    with D a = z - x and b of length 1 along the part of v across a. In the plane of x, z and v the
+    point of a straight boundary nearest to x is where this half circle meets it (Thales), so that
+    one bisection finds the best step, and the distance D cos(theta) never grows.
     """
     x, index = group.x, group.everywhere()
     way = z - x
-    distance = torch.linalg.vector_norm(way, dim=1, keepdim=True)
-    a = way / distance.clamp(min=torch.finfo(x.dtype).tiny)
-    across = v - (v * a).sum(1, keepdim=True) * a
-    b = across / torch.linalg.vector_norm(across, dim=1, keepdim=True).clamp(
-        min=torch.finfo(x.dtype).tiny
-    )
-    low, high = torch.zeros_like(distance), torch.full_like(distance, math.pi / 2)
-    new = z
+    square = way.square().sum(1, keepdim=True).clamp(min=torch.finfo(x.dtype).tiny)
+    aside = v - (v * way).sum(1, keepdim=True) / square * way
+    length = torch.linalg.vector_norm(aside, dim=1, keepdim=True)
+    aside *= square.sqrt() / length.clamp(min=torch.finfo(x.dtype).tiny)
+
+    def point(angle: Tensor) -> Flat:
+        cos, sin = angle.cos(), angle.sin()
+        return group.box.clip_(torch.addcmul(x, cos * cos, way).addcmul_(cos * sin, aside))
+
+    low, high = torch.zeros_like(length), torch.full_like(length, math.pi / 2)
     for _ in range(halvings):
         angle = (low + high) / 2
-        cos, sin = angle.cos(), angle.sin()
-        point = group.box.clip(x + distance * cos * (cos * a + sin * b))
-        hit = (yield group.ask(index, point)).view(-1, 1)
-        new = torch.where(hit, point, new)
+        hit = (yield group.ask(index, point(angle))).view(-1, 1)
         low, high = torch.where(hit, angle, low), torch.where(hit, high, angle)
-    return new
+    return torch.where(low > 0, point(low), z)

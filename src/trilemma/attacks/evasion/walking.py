@@ -1,6 +1,7 @@
 """The walk along a decision boundary that HopSkipJump and QEBA share."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count
 from typing import Annotated, TypeAlias
@@ -12,6 +13,7 @@ from pydantic.dataclasses import dataclass as validated
 from torch import Generator, Tensor
 
 from trilemma.attacks.evasion.boundary import Boundary
+from trilemma.attacks.evasion.directions import Bank
 from trilemma.attacks.evasion.gradients import check_inside
 from trilemma.attacks.evasion.questions import Ledger, Target, Walk, drive
 from trilemma.attacks.evasion.shrinkage import Bands, shrink
@@ -82,7 +84,7 @@ class Course:
     search: Search
     starts: int
     bands: Bands | None
-    bank: Float[Tensor, "m d"]
+    bank: Bank
     tries: Float[Tensor, "s d"]
 
 
@@ -95,16 +97,31 @@ def attack(
     budgets: tuple[int, ...] | None,
     batch: int | None,
 ) -> Boundary:
+    """Walk every row along the boundary, as far as the budget allows."""
+    return advance(
+        oracle, target, lambda group: walk(group, course), box, max_queries, budgets, batch
+    )
+
+
+def advance(
+    oracle: Oracle,
+    target: Target,
+    walking: Callable[[Group], Walk],
+    box: Box,
+    max_queries: int,
+    budgets: tuple[int, ...] | None,
+    batch: int | None,
+) -> Boundary:
     """Walk every row to its nearest adversarial point that the budget allows."""
     n = len(target.x)
-    ledger = Ledger(target, max_queries, budgets)
     if n == 0:
-        return ledger.close()
+        return Ledger(target, max_queries, budgets, most=0).close()
     with ready(oracle, target.inputs(64), questions=n * max_queries, batch=batch) as pace:
         size = min(max(math.ceil(n / LANES), SMALLEST), max(pace.rows // LANES, 1))
         vectors = flat(box, target)
+        ledger = Ledger(target, max_queries, budgets, most=pace.rows)
         walks = (
-            (rows, walk(Group(rows, target.x[rows], vectors, target.norm), course))
+            (rows, walking(Group(rows, target.x[rows], vectors, target.norm)))
             for rows in torch.arange(n, device=target.x.device).split(size)
         )
         return drive(oracle, ledger, walks, pace, lanes=LANES)
@@ -125,13 +142,13 @@ def walk(group: Group, course: Course) -> Walk:
     asked = 0
     for t in count(1):
         many = int(course.first * math.sqrt(t))
-        turns = torch.arange(asked, asked + many, device=z.device) % len(course.bank)
+        directions = _in_turn(course.bank, asked, many)
         asked += many
         way = z - group.x
         distance = torch.linalg.vector_norm(way, dim=1)
         across = way / distance.view(-1, 1) if isinstance(course.search, Arc) else None
         delta = course.probe * distance
-        new = yield from estimate(group, z, course.bank[turns], delta, across)
+        new = yield from estimate(group, z, directions, delta, across)
         slope = Slope(
             course.memory * slope.sum + new.sum,
             course.memory**2 * slope.variance + new.variance,
@@ -141,6 +158,14 @@ def walk(group: Group, course: Course) -> Walk:
             z = yield from swing(group, z, v, course.search.halvings)
         else:
             z = yield from halve(group, z, v, t, course.search.halvings)
+
+
+def _in_turn(bank: Bank, start: int, many: int) -> Bank:
+    """The next directions; after the last the first comes again."""
+    start %= len(bank)
+    if start + many <= len(bank):
+        return bank[start : start + many]
+    return bank[torch.arange(start, start + many, device=bank.device) % len(bank)]
 
 
 def _direction(slope: Slope, bands: Bands | None) -> Tensor:
@@ -185,7 +210,7 @@ def starts_for(
     """Candidates in the inputs' shape, drawn for all rows at once.
 
     Raises:
-        BadInput: those given have another shape.
+        BadInput: those given have another shape, or lie outside the box.
     """
     if given is not None and given.shape[1:] != target.shape:
         raise BadInput(
@@ -193,4 +218,6 @@ def starts_for(
             f"have shape {tuple(given.shape[1:])}",
             f"Give points in the inputs' shape {tuple(target.shape)}",
         )
+    if given is not None:
+        check_inside("starts", given, box)
     return candidates(target.x.new_zeros(target.shape), box, rng, given)
