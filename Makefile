@@ -38,7 +38,8 @@ docs: $(DEV) ## build the site into docs/_build/html; a warning is an error
 	@$(BIN)/sphinx-build --fail-on-warning --keep-going --quiet -b html docs docs/_build/html
 	@echo "docs: docs/_build/html/index.html"
 
-slow: $(DEV) ## the tests that the gate leaves out
+slow: $(DEV) ## the tests that the gate leaves out, some beside other implementations
+	@$(PIP) install --quiet $(PINS) --group references
 	@$(BIN)/python -m pytest -m slow
 
 bench: $(PEERS)/.installed ## the attacks' speed beside other libraries' (hours; see benchmarks/README.md)
@@ -48,6 +49,7 @@ bench: $(PEERS)/.installed ## the attacks' speed beside other libraries' (hours;
 	@$(MEASURED).autoattack --verdicts
 	@$(MEASURED).memory
 	@$(MEASURED).profile
+	@$(MEASURED).attacks
 	@$(MEASURED).table
 
 format: $(DEV) ## write the code as the gate wants it

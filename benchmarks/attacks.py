@@ -37,20 +37,22 @@ from trilemma.training.recipes import build
 LINF, EUCLIDEAN = Linf(0.1), L2(1.0)
 MODELS = ("natural", "robust")
 STUDY = "song2019-fashion"
+QUERIES = 1000  # of one image, of those that ask an oracle
 ROWS = 64  # a call; not measured, so that nothing but the attack is counted
 
 INSIDE = {  # attacks that look for a misclassified point in a ball
     "FGSM": lambda ball: ev.FGSM(ball=ball),
     "I-FGSM, 10 steps": lambda ball: ev.IFGSM(ball=ball, steps=10),
     "PGD-20": lambda ball: ev.PGD(ball=ball, steps=20),
-    "PGD-20, 5 restarts": lambda ball: ev.PGD(ball=ball, steps=20, restarts=5),
     "PGD-20, TRADES' KL": lambda ball: ev.PGD(ball=ball, steps=20, loss=ev.BenignKL()),
     "PGD-100": lambda ball: ev.PGD(ball=ball, steps=100),
     "CW-100": lambda ball: ev.CW100(ball=ball),
     "APGD-CE": lambda ball: ev.APGD(ball=ball),
     "APGD-T": lambda ball: ev.APGDT(ball=ball),
+}
+COSTLY = {
     "FAB-T": lambda ball: ev.FABT(ball=ball),
-    "Square, 5,000": lambda ball: ev.Square(ball=ball),
+    "Square, 5,000 queries": lambda ball: ev.Square(ball=ball),
     "AutoAttack": lambda ball: ev.AutoAttack(ball=ball),
 }
 NEAREST = {  # attacks that look for the nearest one, white box
@@ -64,34 +66,38 @@ def main() -> None:
     """Run what was asked for and keep the rows."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--images", type=int, default=512)
-    parser.add_argument("--only", nargs="*", default=())
+    parser.add_argument("--costly", type=int, default=512, help="images for the costly attacks")
+    parser.add_argument("--models", nargs="*", default=MODELS)
+    parser.add_argument("--only", nargs="*", default=(), help="parts of titles")
     chosen = parser.parse_args()
     torch.set_num_threads(1)
-    for name in MODELS:
+    for name in chosen.models:
         model = study_model(name)
-        x, y = images(chosen.images, correct_for=None)
-        for case, job in jobs(x, y):
+        few = chosen.images, chosen.costly
+        for case, job, n in jobs(*few):
             if not chosen.only or any(word in case for word in chosen.only):
-                save("attacks", [measured(model, name, case, job)], ("case", "model"))
+                save("attacks", [measured(model, name, case, job, n)], ("case", "model"))
 
 
-Job = Callable[[nn.Module], dict[str, Any]]
+Job = Callable[[nn.Module, Tensor, Tensor], dict[str, Any]]
 
 
-def jobs(x: Tensor, y: Tensor) -> Iterator[tuple[str, Job]]:
-    """Every attack by title; each returns what it found."""
+def jobs(many: int, few: int) -> Iterator[tuple[str, Job, int]]:
+    """Every attack by title, and for how many images; each returns what it found."""
     for ball in (LINF, EUCLIDEAN):
+        where = f"{type(ball).__name__} {ball.radius:g}"
         for title, config in INSIDE.items():
-            where = f"{type(ball).__name__} {ball.radius:g}"
-            yield f"{title} ({where})", _inside(config(ball), x, y)
+            yield f"{title} ({where})", _inside(config(ball)), many
+        for title, config in COSTLY.items():
+            yield f"{title} ({where})", _inside(config(ball)), few
     for title, config in NEAREST.items():
-        yield title, _nearest(config, x, y)
-    yield f"targeted PGD-20, all wrong labels (Linf {LINF.radius:g})", _all_labels(x, y)
-    yield f"uncertain examples, 10 steps (Linf {LINF.radius:g})", _uncertain(x)
-    for norm, queries in ((2, 2500), (math.inf, 2500)):
-        for title, config in decisions(norm, queries).items():
+        yield title, _nearest(config), many
+    yield f"targeted PGD-20, all wrong labels (Linf {LINF.radius:g})", _all_labels, few
+    yield f"uncertain examples, 10 steps (Linf {LINF.radius:g})", _uncertain, many
+    for norm in (2, math.inf):
+        for title, config in decisions(norm, QUERIES).items():
             where = "L2" if norm == 2 else "Linf"
-            yield f"{title}, {queries:,} queries ({where})", _decision(config, x, y)
+            yield f"{title}, {QUERIES:,} queries ({where})", _decision(config), few
 
 
 def decisions(norm: float, queries: int) -> dict[str, ev.DecisionBased]:
@@ -107,17 +113,18 @@ def decisions(norm: float, queries: int) -> dict[str, ev.DecisionBased]:
     return {**found, "ZOO (scores)": ev.ZOO(**given)} if norm == 2 else found
 
 
-def measured(model: nn.Module, name: str, case: str, job: Job) -> Row:
+def measured(model: nn.Module, name: str, case: str, job: Job, n: int) -> Row:
     """What the attack found, with the rows it asked about and the seconds it took."""
+    x, y = images(n, correct_for=None)
     counting = Counted(model)
     started = time.process_time()
-    found = job(counting)
+    found = job(counting, x, y)
     seconds = time.process_time() - started
-    return {"case": case, "model": name, **found, "seconds": seconds}
+    return {"case": case, "model": name, "images": n, **found, "seconds": seconds}
 
 
-def _inside(config: Any, x: Tensor, y: Tensor) -> Job:
-    def run(model: Counted) -> dict[str, Any]:
+def _inside(config: Any) -> Job:
+    def run(model: Counted, x: Tensor, y: Tensor) -> dict[str, Any]:
         x_adv = ev.attack_of(config)(model, x, y, config, rng=seeded(0), batch=ROWS)
         asked = model.tally.rows / len(x)
         return {"robust accuracy": _accuracy(model, x_adv, y), "asked per image": asked}
@@ -125,8 +132,8 @@ def _inside(config: Any, x: Tensor, y: Tensor) -> Job:
     return run
 
 
-def _nearest(config: Any, x: Tensor, y: Tensor) -> Job:
-    def run(model: Counted) -> dict[str, Any]:
+def _nearest(config: Any) -> Job:
+    def run(model: Counted, x: Tensor, y: Tensor) -> dict[str, Any]:
         x_adv = ev.attack_of(config)(model, x, y, config, rng=seeded(0), batch=ROWS)
         asked = model.tally.rows / len(x)
         right = model(x).argmax(1) == y
@@ -142,31 +149,23 @@ def _nearest(config: Any, x: Tensor, y: Tensor) -> Job:
     return run
 
 
-def _all_labels(x: Tensor, y: Tensor) -> Job:
-    def run(model: Counted) -> dict[str, Any]:
-        x_adv, aims = ev.targeted_examples(
-            model, x, y, ev.PGD(ball=LINF), rng=seeded(0), batch=ROWS
-        )
-        asked = model.tally.rows / len(x)
-        wrong = _labels(model, x_adv.flatten(0, 1)).view(aims.shape) != y.view(-1, 1)
-        return {"robust accuracy": 1 - wrong.any(1).float().mean().item(), "asked per image": asked}
-
-    return run
+def _all_labels(model: Counted, x: Tensor, y: Tensor) -> dict[str, Any]:
+    x_adv, aims = ev.targeted_examples(model, x, y, ev.PGD(ball=LINF), rng=seeded(0), batch=ROWS)
+    asked = model.tally.rows / len(x)
+    wrong = _labels(model, x_adv.flatten(0, 1)).view(aims.shape) != y.view(-1, 1)
+    return {"robust accuracy": 1 - wrong.any(1).float().mean().item(), "asked per image": asked}
 
 
-def _uncertain(x: Tensor) -> Job:
-    def run(model: Counted) -> dict[str, Any]:
-        config = ev.UncertainExamples(ball=LINF)
-        found = ev.uncertain_examples(model, x, config, rng=seeded(0), batch=ROWS)
-        asked = model.tally.rows / len(x)
-        delta = ev.uncertainty(model, found)
-        return {"median delta": delta.median().item(), "asked per image": asked}
-
-    return run
+def _uncertain(model: Counted, x: Tensor, y: Tensor) -> dict[str, Any]:
+    config = ev.UncertainExamples(ball=LINF)
+    found = ev.uncertain_examples(model, x, config, rng=seeded(0), batch=ROWS)
+    asked = model.tally.rows / len(x)
+    delta = ev.uncertainty(model, found)
+    return {"median delta": delta.median().item(), "asked per image": asked}
 
 
-def _decision(config: ev.DecisionBased, x: Tensor, y: Tensor) -> Job:
-    def run(model: Counted) -> dict[str, Any]:
+def _decision(config: ev.DecisionBased) -> Job:
+    def run(model: Counted, x: Tensor, y: Tensor) -> dict[str, Any]:
         attack = ev.BOUNDARY_ATTACKS[type(config)]
         pca = isinstance(config, ev.QEBA) and isinstance(config.subspace, ev.PCA)
         more = {"reference": images(len(x) + 512, correct_for=None)[0][-512:]} if pca else {}

@@ -2,16 +2,18 @@
 
 import dataclasses
 import inspect
+import json
 import types
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, Union, get_args, get_origin
 
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from trilemma.attacks.evasion import Evasion
+from trilemma.attacks.evasion import DecisionBased, Evasion
 from trilemma.attacks.membership import Membership
 from trilemma.core.balls import Ball
 from trilemma.data import Files, Scaling
@@ -22,6 +24,7 @@ from trilemma.experiments.methods import text
 from trilemma.training.objectives import Objective
 from trilemma.training.recipes import Recipe
 
+MEASURED = Path(__file__).parent.parent / "benchmarks" / "results" / "attacks.json"
 ACCURACIES = ("train", "test", "adversarial_train", "adversarial_test")
 BAR = "\\|"  # inside a cell
 
@@ -162,9 +165,41 @@ def _seeds(metric: Mapping[str, Any]) -> str:
     return f"{value:.2f} ({low:.2f} to {high:.2f})"
 
 
+def attacks() -> str:
+    """What every evasion attack found on the study's two models."""
+    rows: dict[str, dict[str, Any]] = {}
+    for row in json.loads(MEASURED.read_text())["rows"]:
+        rows.setdefault(row["case"], {})[row["model"]] = row
+    models = ("natural", "robust")
+    return _table(
+        ("attack", "images", *models, *(f"asked, {name}" for name in models), "seconds"),
+        (
+            (
+                case,
+                " / ".join(sorted({str(row["images"]) for row in by.values()})),
+                *(_found(by.get(name, {})) for name in models),
+                *(f"{by[name]['asked per image']:,.0f}" if name in by else "-" for name in models),
+                " / ".join(f"{by[name]['seconds']:,.0f}" for name in models if name in by),
+            )
+            for case, by in rows.items()
+        ),
+    )
+
+
+def _found(row: Mapping[str, Any]) -> str:
+    """The accuracy that is left, or how far the images had to be moved."""
+    if "turned" in row:
+        return f"{row['median distance']:.3g} ({row['turned']} turned)"
+    if "median delta" in row:
+        return f"delta {row['median delta']:.3g}"
+    return f"{100 * row['robust accuracy']:.1f} %" if row else "-"
+
+
 TABLES: Mapping[str, Callable[[], str]] = {
     "membership": partial(kinds, Membership),
     "evasion": partial(kinds, Evasion),
+    "decisions": partial(kinds, DecisionBased),
+    "attacks": attacks,
     "objectives": partial(kinds, Objective),
     "recipes": partial(kinds, Recipe),
     "balls": partial(kinds, Ball),

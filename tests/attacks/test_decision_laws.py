@@ -394,11 +394,12 @@ def test_law_what_is_wrong_is_refused_before_any_query(attack, config, monkeypat
     "wrong",
     [
         {"norm": 1},
-        {"norm": "2"},
         {"max_queries": 0},
         {"max_queries": 2.5},
         {"budgets": (0, 5)},
         {"budgets": (5, 3)},
+        {"budgets": (5, 5)},
+        {"budgets": ()},
         {"steps": 3},
     ],
 )

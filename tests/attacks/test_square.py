@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from trilemma.attacks.evasion import Square, square
-from trilemma.attacks.evasion.square import pyramids, shares, sides
+from trilemma.attacks.evasion.square import shares
+from trilemma.attacks.evasion.windows import pyramids, sides
 from trilemma.core.balls import L2, Linf
 from trilemma.core.box import Box
 from trilemma.core.generators import seeded

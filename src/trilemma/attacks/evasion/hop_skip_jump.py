@@ -11,9 +11,11 @@ from trilemma.attacks.evasion.directions import bank_size, white
 from trilemma.attacks.evasion.shrinkage import bands_of
 from trilemma.attacks.evasion.walking import (
     Arc,
+    Budgets,
     Course,
     Halving,
     Norm,
+    Others,
     Search,
     attack,
     prepared,
@@ -65,7 +67,7 @@ class HopSkipJump:
     probe: Annotated[float | None, Field(gt=0, le=1)] = 0.05
     search: Search | None = None
     starts: Annotated[int, Field(ge=1)] = 10
-    budgets: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    budgets: Budgets | None = None
 
     @classmethod
     def published(cls, *, norm: float = 2.0, max_queries: int = 25000) -> "HopSkipJump":
@@ -90,7 +92,7 @@ def hop_skip_jump(
     *,
     box: Box = UNIT,
     rng: Generator,
-    starts: Rows | None = None,
+    starts: Others | None = None,
     batch: int | None = None,
 ) -> Boundary:
     """The nearest point with another label that labels alone lead to.

@@ -3,6 +3,7 @@
 from typing import Annotated, ClassVar
 
 import torch
+from jaxtyping import Float
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor
@@ -12,9 +13,11 @@ from trilemma.attacks.evasion.directions import PCA, Bank, Spatial, Subspace, ba
 from trilemma.attacks.evasion.questions import Target
 from trilemma.attacks.evasion.walking import (
     Arc,
+    Budgets,
     Course,
     Halving,
     Norm,
+    Others,
     Search,
     attack,
     prepared,
@@ -66,7 +69,7 @@ class QEBA:
     probe: Annotated[float | None, Field(gt=0, le=1)] = 0.05
     search: Search | None = None
     starts: Annotated[int, Field(ge=1)] = 10
-    budgets: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    budgets: Budgets | None = None
 
     @classmethod
     def published(cls, *, subspace: Subspace, norm: float = 2.0, max_queries: int = 7000) -> "QEBA":
@@ -92,8 +95,8 @@ def qeba(  # noqa: PLR0913 - what an attacker may hold besides the contract's ar
     *,
     box: Box = UNIT,
     rng: Generator,
-    starts: Rows | None = None,
-    reference: Rows | None = None,
+    starts: Others | None = None,
+    reference: Float[Tensor, "r *w"] | None = None,
     batch: int | None = None,
 ) -> Boundary:
     """The nearest point with another label that labels alone lead to, by smooth steps first.

@@ -3,7 +3,6 @@
 import dataclasses
 import math
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Annotated, ClassVar, NamedTuple, TypeAlias
 
 import torch
@@ -16,16 +15,24 @@ from torch.nn import functional as F
 from trilemma.attacks.evasion.climb import Found
 from trilemma.attacks.evasion.gradients import check_inside
 from trilemma.attacks.evasion.pool import Index, capacity, filling
+from trilemma.attacks.evasion.windows import (
+    EVERYWHERE,
+    Window,
+    bumps_of,
+    odd,
+    pyramids,
+    sides,
+    signs_of,
+    windows_of,
+)
 from trilemma.core.balls import Ball, Linf
 from trilemma.core.box import UNIT, Box
 from trilemma.core.pace import Pace, asking
 from trilemma.core.types import Classifier, Labels, PerRow, Rows
 
 Grid: TypeAlias = Float[Tensor, "n h w c"]  # inputs as images, channels last
-Window: TypeAlias = tuple[slice, slice, slice]  # rows of the caller's, then of pixels, columns
 HALVINGS = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 queries
 TILES = 5  # a side, of the start for L2
-LEAST = 3  # side of the smallest window for L2
 TINY = 1e-12
 
 
@@ -250,17 +257,6 @@ def shares(config: Square) -> Iterator[float]:
         yield config.p_init / 2 ** sum(at > each for each in HALVINGS)
 
 
-def sides(p: float, h: int, w: int) -> tuple[int, int]:
-    """Of a window with the share `p` of an image's pixels; a square, unless the image is flat.
-
-    Example:
-        >>> sides(0.8, 28, 28), sides(0.5, 1, 10), sides(1e-9, 28, 28)
-        ((25, 25), (1, 5), (1, 1))
-    """
-    a = min(max(round(math.sqrt(p * h * w)), 1), h)
-    return a, min(max(round(p * h * w / a) if a == h < w else a, 1), w)
-
-
 class _Linf:
     """Algorithm 2, on the draws of one run."""
 
@@ -268,9 +264,9 @@ class _Linf:
         (_, h, w, c), n = asked.x.shape, config.queries
         self.asked = asked
         self.radius = config.ball.radius
-        stripes, signs = _signs((1, w, c), asked.x, rng), _signs((n, c), asked.x, rng)
+        stripes, signs = signs_of((1, w, c), asked.x, rng), signs_of((n, c), asked.x, rng)
         self.stripes, self.changes = self.radius * stripes, self.radius * signs
-        self.windows = _windows([sides(p, h, w) for p in shares(config)], h, w, rng)
+        self.windows = windows_of([sides(p, h, w) for p in shares(config)], h, w, rng)
 
     def start(self, x: Grid) -> Grid:
         """Vertical stripes of one pixel."""
@@ -292,10 +288,10 @@ class _L2:
     def __init__(self, asked: _Asked, config: Square, rng: Generator) -> None:
         (_, h, w, c), n = asked.x.shape, config.queries
         self.asked, self.ball = asked, config.ball
-        windows = [(_odd(a, h), _odd(b, w)) for a, b in (sides(p, h, w) for p in shares(config))]
-        self.bumps = _bumps(windows, _signs((n, c), asked.x, rng), rng)
-        self.first = _windows(windows, h, w, rng)
-        self.second = _windows(windows, h, w, rng)
+        windows = [(odd(a, h), odd(b, w)) for a, b in (sides(p, h, w) for p in shares(config))]
+        self.bumps = bumps_of(windows, signs_of((n, c), asked.x, rng), rng)
+        self.first = windows_of(windows, h, w, rng)
+        self.second = windows_of(windows, h, w, rng)
         self.tiles = self._tiling(h, w, c, rng)
 
     def start(self, x: Grid) -> Grid:
@@ -327,7 +323,7 @@ class _L2:
     def _tiling(self, h: int, w: int, c: int, rng: Generator) -> Grid:
         a, b = max(h // TILES, 1), max(w // TILES, 1)
         down, across = h // a, w // b
-        signs = _signs((down * across, c), self.asked.x, rng)
+        signs = signs_of((down * across, c), self.asked.x, rng)
         turned = torch.rand(down * across, generator=rng, device=rng.device).lt(0.5).tolist()
         delta = signs.new_zeros(1, h, w, c)
         top, left = (h - down * a) // 2, (w - across * b) // 2
@@ -338,89 +334,8 @@ class _L2:
         return F.normalize(delta.flatten(1)).view_as(delta)
 
 
-EVERYWHERE: Window = (slice(None), slice(None), slice(None))
-
-
 def _squares(nu: Grid) -> Float[Tensor, "n 1 1 c"]:
     """Each channel's sum of squares."""
     flat = nu.flatten(1, 2)
     squares: Tensor = torch.linalg.vecdot(flat, flat, dim=1)
     return squares.view(len(nu), 1, 1, -1)
-
-
-def _odd(side: int, most: int) -> int:
-    """Windows for L2 have a middle, where the image has room."""
-    side = max(side, LEAST)
-    side += 1 - side % 2
-    return side if side <= most else most - (1 - most % 2) * (most > 1)
-
-
-def _bumps(windows: list[tuple[int, int]], signs: Tensor, rng: Generator) -> list[Tensor]:
-    """Of each window and channel; the windows of one size and stand share theirs."""
-    turned = torch.rand(len(signs), generator=rng, device=rng.device).lt(0.5).tolist()
-    shapes = list(zip(windows, turned, strict=True))
-    bumps = {
-        (side, turn): pyramids(*side, turned=turn).to(signs).unsqueeze(-1)
-        for side, turn in set(shapes)
-    }
-    return [bumps[shape] * sign for shape, sign in zip(shapes, signs, strict=True)]
-
-
-def _signs(shape: tuple[int, ...], like: Tensor, rng: Generator) -> Tensor:
-    drawn = torch.randint(0, 2, shape, generator=rng, device=rng.device)
-    return (2 * drawn - 1).to(like)
-
-
-def _windows(sides: list[tuple[int, int]], h: int, w: int, rng: Generator) -> list[Window]:
-    """A window of each size, anywhere in the image with equal chances."""
-    u = torch.rand(len(sides), 2, generator=rng, device=rng.device, dtype=torch.float64).tolist()
-    corners = [
-        (int(p * (h - a + 1)), int(q * (w - b + 1)))
-        for (p, q), (a, b) in zip(u, sides, strict=True)
-    ]
-    return [
-        (slice(None), slice(i, i + a), slice(j, j + b))
-        for (i, j), (a, b) in zip(corners, sides, strict=True)
-    ]
-
-
-@lru_cache(maxsize=64)
-def pyramids(a: int, b: int, *, turned: bool) -> Float[Tensor, "a b"]:
-    r"""Two pyramids of opposite sign beside one another, of norm 1 together.
-
-    .. math:: \eta_{r,s} = \sum_{k=m}^{M} (k + 1)^{-2},
-
-    m the distance of pixel (r, s) from the middle in the maximum norm, M the largest of all.
-
-    Args:
-        a: rows of the window.
-        b: columns.
-        turned: the pyramids stand left and right, not one above the other; so they do anyway in a
-            window of one row.
-
-    Example:
-        >>> pyramids(1, 2, turned=False) * 2**0.5
-        tensor([[ 1., -1.]], dtype=torch.float64)
-
-    Source:
-        Andriushchenko et al. 2020, section 3.4.
-    """
-    if a == b == 1:
-        return _pyramid(a, b)
-    if (turned and b > 1) or a == 1:
-        two = torch.cat([_pyramid(a, b // 2), -_pyramid(a, b - b // 2)], dim=1)
-    else:
-        two = torch.cat([_pyramid(a // 2, b), -_pyramid(a - a // 2, b)])
-    return _unit(two)
-
-
-def _pyramid(a: int, b: int) -> Float[Tensor, "a b"]:
-    r, s = (torch.arange(a) - a // 2).abs(), (torch.arange(b) - b // 2).abs()
-    far = torch.maximum(r.view(-1, 1), s)
-    terms = torch.arange(1, max(a // 2, b // 2) + 2, dtype=torch.float64) ** -2
-    eta = terms.flip(0).cumsum(0).flip(0)[far]
-    return _unit(eta)
-
-
-def _unit(bump: Float[Tensor, "a b"]) -> Float[Tensor, "a b"]:
-    return F.normalize(bump.flatten(), dim=0).view_as(bump)

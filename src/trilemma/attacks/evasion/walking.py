@@ -60,7 +60,17 @@ def _known(norm: float) -> float:
     return norm
 
 
+def _increasing(budgets: tuple[int, ...]) -> tuple[int, ...]:
+    if list(budgets) != sorted(set(budgets)):
+        raise ValueError("must increase")
+    return budgets
+
+
 Norm: TypeAlias = Annotated[float, AfterValidator(_known)]
+Budgets: TypeAlias = Annotated[
+    tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1), AfterValidator(_increasing)
+]
+Others: TypeAlias = Float[Tensor, "m *z"]  # rows of a number of their own
 
 
 @dataclass(frozen=True)
@@ -160,7 +170,7 @@ def walk(group: Group, course: Course) -> Walk:
             z = yield from halve(group, z, v, t, course.search.halvings)
 
 
-def _in_turn(bank: Bank, start: int, many: int) -> Bank:
+def _in_turn(bank: Bank, start: int, many: int) -> Float[Tensor, "b d"]:
     """The next directions; after the last the first comes again."""
     start %= len(bank)
     if start + many <= len(bank):

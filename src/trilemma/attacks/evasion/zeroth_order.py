@@ -1,7 +1,7 @@
 """Gradients from scores alone, and ZOO, which descends them (Chen et al. 2017)."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass as plain
 from dataclasses import replace
 from typing import Annotated, ClassVar, Literal, TypeAlias
@@ -10,12 +10,13 @@ import torch
 from jaxtyping import Float, Int
 from pydantic import Field
 from pydantic.dataclasses import dataclass
-from torch import Generator, Tensor
+from torch import Generator as Random
+from torch import Tensor
 
 from trilemma.attacks.evasion.boundary import Boundary
-from trilemma.attacks.evasion.questions import Flat, Part, Question, Target, Walk
+from trilemma.attacks.evasion.questions import Flat, Margin, Part, Question, Target, Walk
 from trilemma.attacks.evasion.steps import Group
-from trilemma.attacks.evasion.walking import advance, prepared
+from trilemma.attacks.evasion.walking import Budgets, advance, prepared
 from trilemma.core.box import UNIT, Box
 from trilemma.core.errors import BadInput
 from trilemma.core.types import Labels, PerRow, Rows
@@ -200,7 +201,7 @@ class ZOO:
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
     confidence: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     initial_const: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
-    budgets: tuple[Annotated[int, Field(ge=1)], ...] | None = None
+    budgets: Budgets | None = None
 
 
 def zoo(
@@ -210,7 +211,7 @@ def zoo(
     config: ZOO,
     *,
     box: Box = UNIT,
-    rng: Generator,
+    rng: Random,
     batch: int | None = None,
 ) -> Boundary:
     r"""The nearest point with another label that scores lead to.
@@ -269,7 +270,7 @@ def zoo(
     )
 
 
-def _orders(target: Target, coordinates: int, rng: Generator) -> Int[Tensor, "s m"]:
+def _orders(target: Target, coordinates: int, rng: Random) -> Int[Tensor, "s m"]:
     """The coordinates of one step after another: all come up once before one comes again."""
     d = target.features
     m = min(coordinates, d)
@@ -292,13 +293,13 @@ def _descend(group: Group, config: ZOO, orders: Int[Tensor, "s m"]) -> Walk:
     turn = torch.zeros_like(group.rows)
     outside = torch.ones_like(turn, dtype=torch.bool)
     while len(x):
+        gradient, moved = 2 * (z - x), (~outside).view(-1, 1).repeat(1, x.shape[1])
         out = outside.nonzero().squeeze(1)
-        pairs = Pairs.around(z[out], orders[turn[out] % len(orders)], config.h * width, box)
-        slope = pairs.quotient((yield _both(group, out, pairs)))
-        gradient = 2 * (z - x)
-        gradient[out] += c[out] * slope
-        moved = (~outside).view(-1, 1).repeat(1, x.shape[1])
-        moved[out] = moved[out].scatter_(1, pairs.at, True)
+        if len(out):
+            at = orders[turn[out] % len(orders)]
+            slope = yield from _slope(group.of(out), z[out], at, config.h * width)
+            gradient[out] += c[out] * slope
+            moved[out] = moved[out].scatter_(1, at, True)
         turn += outside
         c = torch.where(outside.view(-1, 1), c * DEARER, c / CHEAPER)
 
@@ -312,11 +313,14 @@ def _descend(group: Group, config: ZOO, orders: Int[Tensor, "s m"]) -> Walk:
         rate[before != outside] *= COOLER ** (m / x.shape[1])
 
 
-def _both(group: Group, index: Int[Tensor, " r"], pairs: Pairs) -> Question:
-    """About both points of each coordinate, for the rows at `index`."""
-    each = 2 * pairs.at.shape[1]
-    order = torch.arange(each, device=index.device).repeat(len(index))
-    return Question(group.rows[index].repeat_interleave(each), order, pairs.points)
+def _slope(
+    group: Group, z: Flat, at: Int[Tensor, "r m"], h: Tensor
+) -> Generator[Question, Margin, Flat]:
+    """The margin's, in some coordinates."""
+    pairs, each = Pairs.around(z, at, h, group.box), 2 * at.shape[1]
+    order = torch.arange(each, device=z.device).repeat(len(z))
+    margins = yield Question(group.rows.repeat_interleave(each), order, pairs.points)
+    return pairs.quotient(margins)
 
 
 def _width(box: Box, like: Flat) -> Tensor:
