@@ -26,6 +26,7 @@ from trilemma.attacks.evasion.square import Square, square
 from trilemma.attacks.evasion.targeted import targeted_examples
 from trilemma.attacks.evasion.uncertain import UncertainExamples, uncertain_examples, uncertainty
 from trilemma.attacks.evasion.walking import Arc, Halving, Search
+from trilemma.attacks.evasion.zeroth_order import ZOO, symmetric_difference, zoo
 from trilemma.core.types import Rows
 
 Evasion: TypeAlias = (
@@ -57,12 +58,13 @@ ATTACKS: Mapping[type[Evasion], Callable[..., Rows]] = {
     AutoAttack: autoattack,
 }
 
-DecisionBased: TypeAlias = HopSkipJump | QEBA
+QueryBased: TypeAlias = HopSkipJump | QEBA | ZOO  # labels, labels, scores
 
-# attack(oracle, x, y, config, box=..., rng=..., starts=..., batch=...) -> Boundary
-BOUNDARY_ATTACKS: Mapping[type[DecisionBased], Callable[..., Boundary]] = {
+# attack(oracle, x, y, config, box=..., rng=..., batch=...) -> Boundary
+BOUNDARY_ATTACKS: Mapping[type[QueryBased], Callable[..., Boundary]] = {
     HopSkipJump: hop_skip_jump,
     QEBA: qeba,
+    ZOO: zoo,
 }
 
 
@@ -85,13 +87,13 @@ __all__ = [
     "PCA",
     "PGD",
     "QEBA",
+    "ZOO",
     "Arc",
     "AutoAttack",
     "BenignKL",
     "Boundary",
     "CarliniWagner",
     "CrossEntropy",
-    "DecisionBased",
     "Distributional",
     "Evasion",
     "Halving",
@@ -101,6 +103,7 @@ __all__ = [
     "Loss",
     "Margin",
     "Penalty",
+    "QueryBased",
     "Search",
     "Spatial",
     "Square",
@@ -120,7 +123,9 @@ __all__ = [
     "pgd",
     "qeba",
     "square",
+    "symmetric_difference",
     "targeted_examples",
     "uncertain_examples",
     "uncertainty",
+    "zoo",
 ]

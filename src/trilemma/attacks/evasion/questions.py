@@ -28,6 +28,7 @@ Part: TypeAlias = slice | Int[Tensor, " p"]  # some of a question's points
 Answer: TypeAlias = Bool[Tensor, " m"]  # whether each point is adversarial
 Margin: TypeAlias = Float[Tensor, " m"]  # how far each point is from adversarial, in nats
 MARKS = 64  # budgets of a trace
+IDLE = 16  # questions in vain that end a walk: more than some rows search while others wait
 SOME = 1024  # rows at a time where all are gone through
 
 
@@ -235,7 +236,8 @@ def drive(
 def _advance(lane: Lane, ledger: Ledger, answer: Tensor | None) -> bool:
     """Hand a walk its answers until it has a question that is to be asked; False at its end."""
     spent = answer is not None and bool((ledger.queries[lane.rows] >= ledger.max_queries).all())
-    while not spent:
+    idle = 0  # questions in a row that no row may ask any more
+    while not spent and idle < IDLE:
         try:
             question = next(lane.walk) if answer is None else lane.walk.send(answer)
         except StopIteration:
@@ -243,8 +245,7 @@ def _advance(lane: Lane, ledger: Ledger, answer: Tensor | None) -> bool:
         lane.open(question, ledger)
         if lane.left():
             return True
-        answer = lane.answer
-        spent = bool((ledger.queries[question.rows] >= ledger.max_queries).all())
+        answer, idle = lane.answer, idle + 1
     lane.walk.close()
     ledger.unfinished[lane.rows] = False
     return False

@@ -162,9 +162,10 @@ class ZOO:
     """ZOO: the nearest adversarial point by Adam, from scores alone.
 
     Each step outside the boundary estimates the slope of the margin in some coordinates from two
-    queries each; the distance's is known. The price of the margin, which the paper searches by
-    descending anew for each, follows the row: dearer outside, cheaper inside, where a step
-    takes one query.
+    queries each; the distance's is known. Two things spend queries better than in the paper:
+    slopes are remembered, so that a step moves every coordinate that was ever asked about, and
+    the price of the margin, for which the paper descends anew several times, follows the row,
+    half as dear again at each step outside, a tenth less at each inside, where one takes 1 query.
 
     Source: Chen, Zhang, Sharma, Yi & Hsieh, "ZOO: zeroth order optimization based black-box
     attacks to deep neural networks without training substitute models", AISec 2017.
@@ -176,10 +177,10 @@ class ZOO:
         h: half the width of the difference, as a share of the box's width (in the inputs' unit,
             where it has no end), in (0, 1]. A network wants a small one; a tree a large one,
             since all it tells is on which side of a step a point lies.
-        coordinates: in which a step estimates and moves, at least 1; all, if there are fewer.
+        coordinates: whose slopes a step asks about, at least 1; all, if there are fewer.
         learning_rate: Adam's first, as a share of the box's width (or in the inputs' unit); it
-            falls by a tenth at each crossing of the boundary, by less where a step moves only
-            some of the coordinates.
+            falls by a tenth at each crossing of the boundary, by less where a step asks about
+            only some of the coordinates.
         confidence: kappa, in nats: how far beyond the boundary the margin still weighs. The
             nearest adversarial point is returned, whatever its margin.
         initial_const: c, the first price of a nat of the margin.
@@ -188,19 +189,20 @@ class ZOO:
 
     Example:
         >>> ZOO(max_queries=5000, h=1e-3).coordinates
-        128
+        32
     """
 
     REVISION: ClassVar[int] = 1
+    scores: ClassVar[bool] = True  # what the oracle tells beyond the first label counts
 
     norm: Literal[2] = 2
     max_queries: Annotated[int, Field(ge=1)] = 10000
     targeted: bool = False
     h: Annotated[float, Field(gt=0, le=1)] = 1e-4
-    coordinates: Annotated[int, Field(ge=1)] = 128
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.01
+    coordinates: Annotated[int, Field(ge=1)] = 32
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.03
     confidence: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    initial_const: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.1
+    initial_const: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1.0
     budgets: Budgets | None = None
 
 
@@ -287,27 +289,30 @@ def _descend(group: Group, config: ZOO, orders: Int[Tensor, "s m"]) -> Walk:
     group = group.of((margin >= 0).nonzero().squeeze(1))
     x, box, m, (first, second) = group.x, group.box, orders.shape[1], BETAS
     width = _width(box, x)
-    z, mean, square, count = x, *torch.zeros(3, *x.shape).to(x)
-    c = x.new_full((len(x), 1), config.initial_const)
-    rate = x.new_full((len(x), 1), config.learning_rate)
+    z, slope, mean, square, count = x, *torch.zeros(4, *x.shape).to(x)
+    known = torch.zeros_like(x, dtype=torch.bool)
+    c, rate = (
+        x.new_full((len(x), 1), each) for each in (config.initial_const, config.learning_rate)
+    )
     turn = torch.zeros_like(group.rows)
     outside = torch.ones_like(turn, dtype=torch.bool)
     while len(x):
-        gradient, moved = 2 * (z - x), (~outside).view(-1, 1).repeat(1, x.shape[1])
         out = outside.nonzero().squeeze(1)
         if len(out):
             at = orders[turn[out] % len(orders)]
-            slope = yield from _slope(group.of(out), z[out], at, config.h * width)
-            gradient[out] += c[out] * slope
-            moved[out] = moved[out].scatter_(1, at, True)
+            new = yield from _slope(group.of(out), z[out], at, config.h * width)
+            slope[out] = slope[out].scatter(1, at, new)
+            known[out] = known[out].scatter(1, at, True)
         turn += outside
-        c = torch.where(outside.view(-1, 1), c * DEARER, c / CHEAPER)
+        out = outside.view(-1, 1)
+        gradient = torch.where(out, 2 * (z - x) + c * slope, 2 * (z - x))
+        c = torch.where(out, c * DEARER, c / CHEAPER)
 
-        count += moved
-        mean = torch.where(moved, first * mean + (1 - first) * gradient, mean)
-        square = torch.where(moved, second * square + (1 - second) * gradient**2, square)
+        count += known
+        mean.lerp_(gradient, 1 - first)
+        square.lerp_(gradient**2, 1 - second)
         step = mean / (1 - first**count) / ((square / (1 - second**count)).sqrt() + TINY)
-        z = torch.where(moved, box.clip(z - rate * width * step), z)
+        z = torch.where(known, box.clip(z - rate * width * step), z)
         margin = yield group.ask(group.everywhere(), z)
         before, outside = outside, (margin >= 0) | (margin > -config.confidence)
         rate[before != outside] *= COOLER ** (m / x.shape[1])
@@ -315,12 +320,12 @@ def _descend(group: Group, config: ZOO, orders: Int[Tensor, "s m"]) -> Walk:
 
 def _slope(
     group: Group, z: Flat, at: Int[Tensor, "r m"], h: Tensor
-) -> Generator[Question, Margin, Flat]:
+) -> Generator[Question, Margin, Float[Tensor, "r m"]]:
     """The margin's, in some coordinates."""
     pairs, each = Pairs.around(z, at, h, group.box), 2 * at.shape[1]
     order = torch.arange(each, device=z.device).repeat(len(z))
     margins = yield Question(group.rows.repeat_interleave(each), order, pairs.points)
-    return pairs.quotient(margins)
+    return pairs.quotient(margins).gather(1, at)
 
 
 def _width(box: Box, like: Flat) -> Tensor:
