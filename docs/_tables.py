@@ -13,7 +13,7 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from trilemma.attacks.evasion import DecisionBased, Evasion
+from trilemma.attacks.evasion import Evasion, QueryBased
 from trilemma.attacks.membership import Membership
 from trilemma.core.balls import Ball
 from trilemma.data import Files, Scaling
@@ -198,7 +198,7 @@ def _found(row: Mapping[str, Any]) -> str:
 TABLES: Mapping[str, Callable[[], str]] = {
     "membership": partial(kinds, Membership),
     "evasion": partial(kinds, Evasion),
-    "decisions": partial(kinds, DecisionBased),
+    "decisions": partial(kinds, QueryBased),
     "attacks": attacks,
     "objectives": partial(kinds, Objective),
     "recipes": partial(kinds, Recipe),

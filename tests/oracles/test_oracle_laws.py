@@ -253,14 +253,22 @@ def test_the_caller_may_decide_the_pace(make):
         assert pace.rows == 5
 
 
-def test_what_is_not_in_this_process_is_asked_at_the_usual_pace():
-    def remote(x):
+@dataclass(frozen=True)
+class Remote:
+    """Whatever it answers with is not here."""
+
+    classes: int = 3
+
+    def __call__(self, x):
         raise AssertionError("it was asked")
 
-    with ready(remote, rows(), questions=10 * paces.WORTH) as pace:
-        assert pace.rows == paces.usual(rows()).rows
-    with ready(remote, rows(), questions=1, batch=3) as pace:
-        assert pace.rows == 3
+
+def test_what_is_not_in_this_process_is_asked_at_the_usual_pace():
+    for oracle in (Remote(), Metered(Remote(), limit=0)):
+        with ready(oracle, rows(), questions=10 * paces.WORTH) as pace:
+            assert pace.rows == paces.usual(rows()).rows
+        with ready(oracle, rows(), questions=1, batch=3) as pace:
+            assert pace.rows == 3
 
 
 def test_the_model_comes_back_as_it_went_when_what_is_inside_fails():

@@ -70,7 +70,7 @@ class HopSkipJump:
     budgets: Budgets | None = None
 
     @classmethod
-    def published(cls, *, norm: float = 2.0, max_queries: int = 25000) -> "HopSkipJump":
+    def published(cls, *, norm: int | float = 2, max_queries: int = 25000) -> "HopSkipJump":
         """The paper's schedule: 100 sqrt(t) queries an estimate, steps halved, one start."""
         return cls(
             norm=norm,

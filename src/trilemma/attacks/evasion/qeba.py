@@ -72,7 +72,9 @@ class QEBA:
     budgets: Budgets | None = None
 
     @classmethod
-    def published(cls, *, subspace: Subspace, norm: float = 2.0, max_queries: int = 7000) -> "QEBA":
+    def published(
+        cls, *, subspace: Subspace, norm: int | float = 2, max_queries: int = 7000
+    ) -> "QEBA":
         """The paper's: HopSkipJump's schedule, within the subspace throughout."""
         return cls(
             norm=norm,
