@@ -100,7 +100,7 @@ def jobs(many: int, few: int) -> Iterator[tuple[str, Job, int]]:
             yield f"{title}, {QUERIES:,} queries ({where})", _decision(config), few
 
 
-def decisions(norm: float, queries: int) -> dict[str, ev.DecisionBased]:
+def decisions(norm: float, queries: int) -> dict[str, ev.QueryBased]:
     """Those that ask an oracle."""
     given: dict[str, Any] = {"norm": norm, "max_queries": queries}
     found = {
@@ -164,7 +164,7 @@ def _uncertain(model: Counted, x: Tensor, y: Tensor) -> dict[str, Any]:
     return {"median delta": delta.median().item(), "asked per image": asked}
 
 
-def _decision(config: ev.DecisionBased) -> Job:
+def _decision(config: ev.QueryBased) -> Job:
     def run(model: Counted, x: Tensor, y: Tensor) -> dict[str, Any]:
         attack = ev.BOUNDARY_ATTACKS[type(config)]
         pca = isinstance(config, ev.QEBA) and isinstance(config.subspace, ev.PCA)

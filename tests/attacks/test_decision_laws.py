@@ -1,15 +1,11 @@
 """The laws of every decision-based attack of the table, each with an attack that breaks it."""
 
 import dataclasses
-import inspect
 import math
-from dataclasses import dataclass, field
 
-import jaxtyping
 import pytest
 import torch
-from pydantic import ValidationError
-from torch import Tensor, nn
+from decisions import ANYWHERE, SHAPE, recording, right, rows, small_net, within
 
 from trilemma.attacks.evasion import (
     BOUNDARY_ATTACKS,
@@ -20,63 +16,8 @@ from trilemma.attacks.evasion import (
     hop_skip_jump,
 )
 from trilemma.core.box import UNIT, Box
-from trilemma.core.errors import BadInput
 from trilemma.core.generators import seeded
-from trilemma.oracles import Local, Metered, Oracle, TopLabel
-
-ANYWHERE = Box(-math.inf, math.inf)
-SHAPE = (2, 4, 3)  # of an image
-
-
-def small_net(d=6, k=3, seed=0):
-    """All logits are 0 close to the middle of the unit box: every class has its part of it."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        layers = nn.Linear(d, 16), nn.ReLU(), nn.Dropout(0.5), nn.Linear(16, k)
-        model = nn.Sequential(nn.Flatten(), *layers).double()
-    with torch.no_grad():
-        model[-1].bias -= model.eval()(torch.full((1, d), 0.47, dtype=torch.float64)).squeeze(0)
-    return model
-
-
-def rows(n=9, d=6, seed=1):
-    """Inputs, and labels of which about a third is wrong."""
-    g = seeded(seed)
-    x = torch.rand(n, d, generator=g, dtype=torch.float64)
-    return x, torch.randint(0, 3, (n,), generator=g)
-
-
-def right(model, x):
-    return model.eval()(x).argmax(1)
-
-
-@dataclass
-class Recording:
-    """An oracle that keeps what it answered."""
-
-    inner: Oracle
-    points: list[Tensor] = field(default_factory=list)
-    labels: list[Tensor] = field(default_factory=list)
-
-    @property
-    def classes(self):
-        return self.inner.classes
-
-    @property
-    def spent(self):
-        return sum(map(len, self.points))
-
-    def __call__(self, x):
-        answer = self.inner(x)
-        self.points.append(x.clone())
-        self.labels.append(answer.argmax(1))
-        return answer
-
-
-def recording(model, limit=None, k=3):
-    local = Local(model, classes=k)
-    return Recording(local if limit is None else Metered(local, limit))
-
+from trilemma.oracles import Local, TopLabel
 
 EXAMPLES = {  # a few each, for a norm
     HopSkipJump: lambda norm: [
@@ -94,10 +35,6 @@ LAWFUL = [
     for norm in (2.0, math.inf)
     for i, config in enumerate(EXAMPLES[kind](norm) if kind in EXAMPLES else [])
 ]
-
-
-def within(config, max_queries):
-    return dataclasses.replace(config, max_queries=max_queries)
 
 
 def _overspending(oracle, x, y, config, **others):
@@ -147,7 +84,7 @@ def one_by_one(attack, config, model, x, y, box=UNIT):
         yield found, torch.cat(oracle.points), torch.cat(oracle.labels)
 
 
-@pytest.mark.parametrize("max_queries", [1, 2, 110])
+@pytest.mark.parametrize("max_queries", [1, 2, 80])
 @pytest.mark.parametrize(("attack", "config"), [*LAWFUL, control(_overspending)])
 def test_law_queries_are_those_of_a_counting_oracle(attack, config, max_queries):
     """In all, and row by row; never more than the budget, and all of it where there is a start."""
@@ -167,10 +104,10 @@ def test_law_queries_are_those_of_a_counting_oracle(attack, config, max_queries)
     assert (found.queries <= max_queries).all()
 
 
-@pytest.mark.parametrize("box", [UNIT, ANYWHERE, Box(0.0, math.inf)])
+@pytest.mark.parametrize("box", [ANYWHERE, Box(0.0, math.inf)])
 @pytest.mark.parametrize(("attack", "config"), [*LAWFUL, control(_drifting)])
 def test_law_the_point_is_adversarial_inside_the_box_and_measured(attack, config, box):
-    model, (x, y) = small_net(), rows(20)
+    model, (x, y) = small_net(), rows(12)
     found = attack(
         Local(model, classes=3), x, y, within(config, 120), box=box, rng=seeded(3), batch=16
     )
@@ -191,7 +128,7 @@ def test_law_the_point_is_adversarial_inside_the_box_and_measured(attack, config
 def test_law_the_best_of_all_points_asked_about_is_returned(attack, config):
     """Distance and trace by brute force, from the oracle's own record."""
     model, (x, y) = small_net(), rows()
-    config = within(config, 150)
+    config = within(config, 100)
     for i, (found, points, labels) in enumerate(one_by_one(attack, config, model, x, y)):
         far = (points - x[i]).norm(p=config.norm, dim=1)
         far = far.where(labels != y[i], math.inf).cummin(0).values
@@ -204,16 +141,18 @@ def test_law_the_best_of_all_points_asked_about_is_returned(attack, config):
 @pytest.mark.parametrize(("attack", "config"), [*LAWFUL, control(_planning)])
 def test_law_a_larger_budget_continues_the_path_of_a_smaller(attack, config):
     """The trace is what runs with smaller budgets return, and more queries never hurt."""
-    model, (x, y) = small_net(24), rows(7, 24)
-    x = x.view(-1, *SHAPE)
-    config = dataclasses.replace(config, max_queries=160, budgets=(1, 20, 55, 110, 160))
+    model, (x, _) = small_net(24), rows(5, 24)
+    x, y = x.view(-1, *SHAPE), right(model, x)
+    config = dataclasses.replace(config, max_queries=140, budgets=(1, 20, 55, 90, 140))
     whole = attack(Local(model, classes=3), x, y, config, rng=seeded(3), batch=16)
     assert (whole.trace[:, 1:] <= whole.trace[:, :-1]).all()
     assert torch.equal(whole.trace[:, -1], whole.distance)
+    # scores carry the model's rounding, which depends on who else is in a call; labels do not
+    slack = 1e-7 if isinstance(config, ZOO) else 0.0
     for column, budget in enumerate(whole.budgets.tolist()):
         short = dataclasses.replace(config, max_queries=budget, budgets=None)
         less = attack(Local(model, classes=3), x, y, short, rng=seeded(3), batch=16)
-        assert torch.equal(less.distance, whole.trace[:, column])
+        torch.testing.assert_close(less.distance, whole.trace[:, column], rtol=slack, atol=0)
         assert less.budgets[-1] == budget
         assert torch.equal(less.trace[:, -1], less.distance)
 
@@ -229,8 +168,9 @@ def close(found, other):
 
 @pytest.mark.parametrize(("attack", "config"), [*LAWFUL, control(_neighbourly)])
 def test_law_a_row_depends_on_no_neighbour_and_no_batch(attack, config):
-    model, (x, y) = small_net(24), rows(20, 24)
-    x, config = x.view(-1, *SHAPE), within(config, 90)
+    model, (x, _) = small_net(24), rows(20, 24)
+    x, y, config = x.view(-1, *SHAPE), right(model, x), within(config, 90)
+    y[2] = (y[2] + 1) % 3
 
     def run(index, batch):
         oracle = Local(model, classes=3)
@@ -251,7 +191,7 @@ def test_law_a_row_depends_on_no_neighbour_and_no_batch(attack, config):
 @pytest.mark.parametrize(("attack", "config"), LAWFUL)
 def test_law_randomness_comes_from_the_generator_alone(attack, config):
     model, (x, y) = small_net(), rows()
-    config, before = within(config, 100), torch.random.get_rng_state()
+    config, before = within(config, 60), torch.random.get_rng_state()
 
     def run(seed):
         return attack(Local(model, classes=3), x, y, config, rng=seeded(seed), batch=16).x_adv
@@ -273,179 +213,6 @@ def test_law_labels_tell_all(attack, config):
         for oracle in (TopLabel(local), local)
     )
     assert torch.equal(heard.x_adv, told.x_adv)
-
-
-@pytest.mark.parametrize(("attack", "config"), LAWFUL)
-def test_law_a_misclassified_row_costs_one_query(attack, config):
-    model, (x, y) = small_net(), rows()
-    y = (right(model, x) + 1) % 3
-    found = attack(Local(model, classes=3), x, y, within(config, 100), rng=seeded(3))
-    assert torch.equal(found.x_adv, x)
-    for name in ("distance", "trace", "l0", "l1", "l2", "linf"):
-        assert (getattr(found, name) == 0).all()
-    assert (found.queries == 1).all()
-    assert not found.exhausted.any()
-
-
-@pytest.mark.parametrize(("shape", "max_queries"), [((24,), 30), (SHAPE, 300)])
-@pytest.mark.parametrize(("attack", "config"), LAWFUL)
-def test_law_without_a_start_the_distance_is_infinite(attack, config, shape, max_queries):
-    """A model that answers the same whatever it is asked; nothing it says is a start."""
-    x, y = rows(3, 24)
-    oracle = Recording(Local(lambda z: z.new_zeros(len(z), 3), classes=3))
-    config = within(config, max_queries)
-    found = attack(oracle, x.view(-1, *shape), 0 * y, config, rng=seeded(3), batch=16)
-    for name in ("distance", "trace", "l0", "l1", "l2", "linf"):
-        assert (getattr(found, name) == math.inf).all()
-    assert torch.equal(found.x_adv.flatten(1), x)
-    assert (found.queries <= max_queries).all()
-    assert found.queries.sum() == oracle.spent
-    assert not found.exhausted.any()
-
-
-@pytest.mark.parametrize("limit", [0, 9, 300, 700])
-@pytest.mark.parametrize(("attack", "config"), LAWFUL)
-def test_law_when_the_oracle_is_exhausted_nothing_is_lost(attack, config, limit):
-    """Best so far by brute force; finished rows are as they would have been."""
-    model, (x, _) = small_net(), rows()
-    y, config = right(model, x), within(config, 90)
-    y[0] = (y[0] + 1) % 3
-    whole = attack(Local(model, classes=3), x, y, config, rng=seeded(3), batch=16)
-    oracle = recording(model, limit)
-    found = attack(oracle, x, y, config, rng=seeded(3), batch=16)
-    assert found.queries.sum() == oracle.spent == oracle.inner.spent
-    assert limit - 16 < oracle.spent <= limit
-    finished = ~found.exhausted
-    assert finished.tolist() == ((found.queries == 90) | (found.distance == 0)).tolist()
-    assert torch.equal(found.x_adv[finished], whole.x_adv[finished])
-    assert (found.distance >= whole.distance).all()
-    reached = found.distance.isfinite()
-    assert (right(model, found.x_adv[reached]) != y[reached]).all()
-    assert torch.equal(found.x_adv[~reached], x[~reached])
-    so_far = whole.budgets <= found.queries.view(-1, 1)  # a row's queries are its path's first
-    assert torch.equal(found.trace[so_far], whole.trace[so_far])
-
-
-@pytest.mark.parametrize(("attack", "config"), LAWFUL)
-def test_law_targets_are_reached_from_given_starts(attack, config):
-    """Every row is led to its own label, whichever of the starts has it."""
-    if "starts" not in inspect.signature(attack).parameters:
-        return
-    model = small_net()
-    pool = torch.rand(300, 6, generator=seeded(5), dtype=torch.float64)
-    labels = right(model, pool)
-    assert len(labels.unique()) == 3
-    starts = torch.stack([pool[labels == k][0] for k in range(3)])
-    x = pool[:12]
-    y = (labels[:12] + 1) % 3
-    y[0] = labels[0]
-    config = dataclasses.replace(config, targeted=True, max_queries=150)
-    oracle = recording(model)
-    found = attack(oracle, x, y, config, rng=seeded(3), starts=starts, batch=16)
-    assert (right(model, found.x_adv) == y).all()
-    assert found.distance[0] == 0
-    assert found.queries[0] == 1
-    assert found.queries.sum() == oracle.spent
-    nearer = (starts[y] - x).norm(p=config.norm, dim=1)
-    assert (found.distance[1:] < nearer[1:]).all()
-
-
-def _refused(attack, config, model, **change):
-    x, y = rows()
-    oracle = recording(model)
-    given = {"x": x, "y": y, "rng": seeded(0)} | change
-    with pytest.raises(BadInput) as error:
-        attack(oracle, given.pop("x"), given.pop("y"), config, **given)
-    assert oracle.spent == 0
-    return str(error.value)
-
-
-@pytest.mark.parametrize(("attack", "config"), LAWFUL)
-def test_law_what_is_wrong_is_refused_before_any_query(attack, config, monkeypatch):
-    model, (x, y) = small_net(), rows()
-    text = _refused(attack, config, model, y=torch.where(y == 2, 3, y))
-    assert "labels span 0 to 3" in text
-    assert "3 classes" in text
-    assert "labels span -1 to" in _refused(attack, config, model, y=torch.where(y == 2, -1, y))
-    outside = x.clone()
-    outside[2, 3] = 7.5
-    assert "1 of 9 inputs lie outside the box" in _refused(attack, config, model, x=outside)
-    if "starts" in inspect.signature(attack).parameters:
-        text = _refused(attack, config, model, starts=torch.zeros(2, 5, dtype=torch.float64))
-        assert text.startswith("starts: have shape (5,)")
-        assert "(6,)" in text
-        text = _refused(attack, config, model, starts=1.5 + torch.zeros(2, 6, dtype=torch.float64))
-        assert text.startswith("starts: 2 of 2")
-    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # as its users have it
-    text = _refused(attack, config, model, y=y[:5])
-    assert "9 inputs and 5 labels" in text
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"norm": 1},
-        {"max_queries": 0},
-        {"max_queries": 2.5},
-        {"budgets": (0, 5)},
-        {"budgets": (5, 3)},
-        {"budgets": (5, 5)},
-        {"budgets": ()},
-        {"steps": 3},
-    ],
-)
-@pytest.mark.parametrize("kind", BOUNDARY_ATTACKS)
-def test_law_settings_out_of_range_are_refused(kind, wrong):
-    with pytest.raises(ValidationError, match=next(iter(wrong))):
-        kind(**wrong)
-
-
-@pytest.mark.parametrize("shape", [(6,), (1, 2, 3), (2, 3)])
-@pytest.mark.parametrize(("attack", "config"), LAWFUL)
-def test_law_no_rows_no_work(attack, config, shape):
-    x, y = rows(0)
-    oracle = recording(small_net())
-    found = attack(oracle, x.view(0, *shape), y, config, rng=seeded(3))
-    assert found.x_adv.shape == (0, *shape)
-    assert found.distance.shape == found.l2.shape == found.queries.shape == (0,)
-    assert found.trace.shape == (0, len(found.budgets))
-    assert oracle.spent == 0
-
-
-@pytest.mark.parametrize("shape", [SHAPE, (4, 6)])
-@pytest.mark.parametrize(("attack", "config"), LAWFUL)
-def test_law_a_box_may_differ_from_feature_to_feature(attack, config, shape):
-    """In the inputs' own shape; a feature without room is never changed."""
-    model, (x, _) = small_net(24), rows(4, 24)
-    low = -torch.rand(24, generator=seeded(7), dtype=torch.float64)
-    high = torch.rand(24, generator=seeded(8), dtype=torch.float64)
-    low[3] = high[3] = 0.25
-    low[4], high[5] = -math.inf, math.inf
-    box = Box(low.view(shape), high.view(shape))
-    x = box.clip(4 * x.view(-1, *shape) - 2)
-    y = right(model, x)
-    oracle = recording(model)
-    found = attack(oracle, x, y, within(config, 120), box=box, rng=seeded(3), batch=16)
-    asked = torch.cat(oracle.points)
-    assert torch.equal(box.clip(asked), asked)
-    assert found.distance.isfinite().all()
-    assert found.x_adv.shape == x.shape
-    assert (found.x_adv.flatten(1)[:, 3] == 0.25).all()
-    assert (right(model, found.x_adv) != y).all()
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.parametrize(("attack", "config"), LAWFUL)
-def test_law_every_point_asked_about_lies_in_the_box(attack, config, dtype):
-    """To the last bit, whatever the box's ends; and what is asked has the inputs' type."""
-    model, (x, y) = small_net().to(dtype), rows()
-    box = Box(-0.3, 0.7)
-    x, oracle = box.clip(x.to(dtype) - 0.3), recording(model)
-    found = attack(oracle, x, y, within(config, 200), box=box, rng=seeded(3), batch=16)
-    asked = torch.cat(oracle.points)
-    assert asked.dtype == found.x_adv.dtype == found.distance.dtype == dtype
-    assert torch.equal(box.clip(asked), asked)
-    assert (right(model, found.x_adv) != y).all()
 
 
 @pytest.mark.parametrize(("attack", "config"), LAWFUL)

@@ -18,7 +18,7 @@ from trilemma.attacks.evasion import (
     hop_skip_jump,
     qeba,
 )
-from trilemma.attacks.evasion.directions import LARGEST, SMALLEST, bank_size, white
+from trilemma.attacks.evasion.directions import after, endless, white, whole
 from trilemma.attacks.evasion.shrinkage import cosines
 from trilemma.core.box import Box
 from trilemma.core.errors import BadInput
@@ -38,8 +38,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 
 def drawn(space, count, shape=SHAPE, like=LIKE, seed=0, reference=REFERENCE):
-    more = (reference,) if isinstance(space, PCA) else ()
-    return space.sample(count, shape, like, seeded(seed), *more)
+    return space.sampler(shape, like, reference)(count, seeded(seed))
 
 
 def excess(attack, config, w, seed):
@@ -202,17 +201,45 @@ def test_white_directions_are_uniform_on_the_sphere(seed):
     assert (spread - torch.diag(spread.diagonal())).abs().max() < 0.1
 
 
-@given(few=st.integers(1, 300), more=st.integers(0, 300), seed=seeds)
+@given(start=st.integers(0, 10**6), many=st.integers(1, 200), seed=seeds)
 @settings(max_examples=20)
-def test_a_larger_bank_begins_like_a_smaller(few, more, seed):
-    """But for its last 16 numbers: so a larger budget continues the path of a smaller."""
-    small, large = white(few, LIKE, seeded(seed)), white(few + more, LIKE, seeded(seed))
-    assert torch.equal(small[:-1], large[: few - 1])
+def test_directions_are_the_same_whoever_asks(start, many, seed):
+    def directions():
+        return whole(LIKE, seeded(seed))
+
+    together = directions()(start, many)
+    assert together.shape == (many, 256)
+    single = directions()
+    one_by_one = torch.cat([single(start + i, 1) for i in range(many)])
+    assert torch.equal(together, one_by_one)
 
 
-@given(d=st.integers(1, 10**7), max_queries=st.integers(1, 10**6))
-def test_a_bank_takes_bounded_memory(d, max_queries):
-    size = bank_size(torch.empty(0, d), max_queries)
-    assert 1 <= size <= max_queries
-    assert size <= LARGEST
-    assert size <= SMALLEST or size * d * 4 <= 2**28
+def test_directions_do_not_come_again():
+    """20,000 in 3 dimensions: blocks differ, and together they are uniform."""
+    like = torch.zeros(1, 3, dtype=torch.float64)
+    bank = whole(like, seeded(0))(0, 20_000)
+    assert len(bank.unique(dim=0)) == 20_000
+    assert bank.mean(0).abs().max() < 0.02
+
+
+def test_blocks_take_bounded_memory():
+    large = torch.empty(1, 150_528)
+    drawn = []
+
+    def sample(count, rng):
+        drawn.append(count)
+        return torch.zeros(count, 1).expand(count, 150_528)
+
+    endless(sample, large, seeded(0))(0, 100)
+    assert max(drawn) * 150_528 * 4 <= 16 * 150_528 * 4
+
+
+@given(count=st.integers(0, 30), start=st.integers(0, 60), many=st.integers(1, 30))
+def test_one_kind_of_directions_after_another(count, start, many):
+    def kind(sign):
+        return lambda start, many: sign * torch.arange(start + 1.0, start + many + 1).view(-1, 1)
+
+    found = after(kind(1), count, kind(-1))(start, many).squeeze(1)
+    places = torch.arange(start, start + many)
+    expected = torch.where(places < count, places + 1.0, -(places - count + 1.0))
+    assert torch.equal(found, expected)

@@ -50,12 +50,11 @@ class L2:
 
     def project(self, delta: Rows) -> Rows:
         """Nearest point of the set."""
-        norm = _norms(delta)
-        return delta * (self.radius / norm.clamp(min=1e-30)).clamp(max=1.0)
+        return delta * (self.radius / _divisors(delta)).clamp(max=1.0)
 
     def steepest(self, gradient: Rows) -> Rows:
         """Step d of norm 1 (0 where the gradient is 0) that maximises <gradient, d>."""
-        return gradient / _norms(gradient).clamp(min=1e-30)
+        return gradient / _divisors(gradient)
 
     def sample(self, like: Rows, rng: Generator) -> Rows:
         """Uniform draw from the set: a uniform direction, a radius u^(1/d)."""
@@ -68,6 +67,7 @@ class L2:
 Ball: TypeAlias = Linf | L2
 
 
-def _norms(rows: Rows) -> Tensor:
+def _divisors(rows: Rows) -> Tensor:
+    """The norms, shaped to go with the rows; 1 for a row of zeros, in any floating type."""
     norms: Tensor = rows.flatten(1).norm(dim=1)
-    return norms.view(-1, *[1] * (rows.dim() - 1))
+    return norms.masked_fill_(norms == 0, 1).view(-1, *[1] * (rows.dim() - 1))

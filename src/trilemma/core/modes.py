@@ -25,21 +25,25 @@ def training(model: object) -> Iterator[None]:
 
 @contextmanager
 def _switched(model: object, *, training: bool) -> Iterator[None]:
-    others = list(_in_other_mode(model, training)) if isinstance(model, nn.Module) else []
-    if others and isinstance(model, nn.Module):
-        model.train(training)
+    if not isinstance(model, nn.Module) or not _some_in_other_mode(model, training):
+        yield
+        return
+    # All of them: a `train()` of the model's own may switch modules the other way, too.
+    before = [(module, module.training) for module in model.modules()]
+    model.train(training)
     try:
         yield
     finally:
-        for module in others:
-            module.training = not training
+        for module, mode in before:
+            module.training = mode
 
 
-def _in_other_mode(model: nn.Module, training: bool) -> Iterator[nn.Module]:
+def _some_in_other_mode(model: nn.Module, training: bool) -> bool:
     """Without `modules()`, whose bookkeeping costs as much as a small model's answer."""
     waiting = [model]
     while waiting:
         module = waiting.pop()
         if module.training is not training:
-            yield module
+            return True
         waiting.extend(each for each in module._modules.values() if each is not None)
+    return False

@@ -15,6 +15,7 @@ from itertools import product
 import torch
 from torch import Tensor, nn
 
+from trilemma.core.errors import BadInput
 from trilemma.core.modes import evaluating
 from trilemma.core.types import Rows
 
@@ -31,6 +32,9 @@ MARGIN = 1.03  # what differs less does not count
 class Pace:
     """Rows a call, and whether images lie channels last.
 
+    Raises:
+        BadInput: fewer than 1 row.
+
     Example:
         >>> Pace(rows=2).slices(5)
         [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
@@ -38,6 +42,10 @@ class Pace:
 
     rows: int
     channels_last: bool = True
+
+    def __post_init__(self) -> None:
+        if self.rows < 1:
+            raise BadInput("batch", f"must be 1 row a call at least; got {self.rows}")
 
     def slices(self, n: int) -> list[slice]:
         """The rows 0 ... n - 1 in calls."""
@@ -67,12 +75,13 @@ def asking(
             not worth a measurement.
         batch: rows a call, where the caller decides, so that results repeat to the last bit;
             None measures what is fastest.
+
+    Raises:
+        BadInput: `batch` is below 1.
     """
+    given = None if batch is None else Pace(batch)
     with evaluating(model):
-        if batch is None:
-            yield pace_of(model, x, gradients=gradients, questions=questions)
-        else:
-            yield Pace(batch)
+        yield given or pace_of(model, x, gradients=gradients, questions=questions)
 
 
 def usual(x: Rows) -> Pace:
@@ -116,8 +125,10 @@ def _measure(model: nn.Module, x: Rows, gradients: bool) -> Pace:
     for pace in paces * ROUNDS:
         if time.perf_counter() - started > PATIENCE:
             break
-        with suppress(torch.OutOfMemoryError):
+        with suppress(RuntimeError, ValueError, IndexError):  # what asks in earnest will meet it
             best[pace] = min(best[pace], _seconds(model, x, pace, gradients))
+    if min(best.values()) == math.inf:
+        return usual(x)
     cost = {pace: seconds + AROUND / pace.rows for pace, seconds in best.items()}
     least = min(cost.values())
     return max((pace for pace in paces if cost[pace] <= MARGIN * least), key=_size)

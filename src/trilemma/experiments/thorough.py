@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from trilemma.attacks.evasion import Evasion, attack_of
 from trilemma.core.box import Box
 from trilemma.core.generators import seeded
+from trilemma.core.pace import usual
 from trilemma.experiments.artifact import Artifact
 from trilemma.experiments.graph import Bench, Stage
 from trilemma.experiments.stages import UNCOUNTED, Source, Split, candidates, restore, stream
@@ -74,7 +75,8 @@ class Withstand(Stage):
     def _ask(self, model: nn.Module, x: Tensor, y: Tensor, kept: Path) -> NDArray[np.float64]:
         """The answers to some attacked rows, written down for a run that comes after a crash."""
         rng = seeded(stream("attack", self.seed))
-        x = attack_of(self.attack)(model, x, y, self.attack, box=self.box, rng=rng)
+        attack, rows = attack_of(self.attack), usual(x).rows  # the same bits on every run
+        x = attack(model, x, y, self.attack, box=self.box, rng=rng, batch=rows)
         answers: NDArray[np.float64] = log_probabilities(model, x).numpy()
         new = kept.with_suffix(".new")
         with new.open("wb") as file:

@@ -1,6 +1,8 @@
-"""Directions in which a decision-based attack probes: one bank, shared by all rows."""
+"""Directions in which a decision-based attack probes, the same for every row."""
 
 import math
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Annotated, TypeAlias
 
 import torch
@@ -12,23 +14,64 @@ from torch.nn import functional as F
 
 from trilemma.attacks.evasion.shrinkage import cosines
 from trilemma.core.errors import BadInput
+from trilemma.core.generators import draw_seed, seeded
 from trilemma.core.types import Rows
 
 Bank: TypeAlias = Float[Tensor, "m d"]
-LARGEST = 4096  # directions of a bank
-MEMORY = 2**28  # bytes that it may take
-SMALLEST = 512  # directions, whatever they take
+Directions: TypeAlias = Callable[[int, int], Bank]  # (place of the first, how many)
+Sample: TypeAlias = Callable[[int, Generator], Bank]
+BLOCK = 2**21  # bytes that are drawn at once, about
+KEPT = 32  # blocks
 
 
-def bank_size(like: Float[Tensor, "n d"], max_queries: int) -> int:
-    """As many as one row can use, within bounds; then they come again."""
-    size = like.shape[1] * like.element_size()
-    return min(max_queries, LARGEST, max(SMALLEST, MEMORY // max(size, 1)))
+def endless(sample: Sample, like: Float[Tensor, "n d"], rng: Generator) -> Directions:
+    """Directions without end, the same whoever asks for them, in bounded memory.
+
+    They are drawn in blocks, each from a seed of its own; blocks that were used last are kept.
+
+    Args:
+        sample: draws so many.
+        like: rows of as many features.
+        rng: draws the seed.
+    """
+    rows = max(16, BLOCK // max(like.shape[1] * like.element_size(), 1))
+    seed, device = draw_seed(rng), rng.device
+
+    @lru_cache(maxsize=KEPT)
+    def block(index: int) -> Bank:
+        return sample(rows, seeded((seed + index) % 2**62, device))
+
+    def directions(start: int, many: int) -> Bank:
+        parts = []
+        for index in range(start // rows, (start + many - 1) // rows + 1):
+            low, high = max(start - index * rows, 0), min(start + many - index * rows, rows)
+            parts.append(block(index)[low:high])
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    return directions
+
+
+def after(first: Directions, count: int, then: Directions) -> Directions:
+    """`count` of the one, all further ones of the other."""
+
+    def directions(start: int, many: int) -> Bank:
+        inside = min(max(count - start, 0), many)
+        if inside == many:
+            return first(start, many)
+        rest = then(start + inside - count, many - inside)
+        return rest if inside == 0 else torch.cat([first(start, inside), rest])
+
+    return directions
 
 
 def white(count: int, like: Float[Tensor, "n d"], rng: Generator) -> Bank:
     """Uniform on the unit sphere."""
     return unit(_normal((count, like.shape[1]), like, rng))
+
+
+def whole(like: Float[Tensor, "n d"], rng: Generator) -> Directions:
+    """Directions of the whole space, without end."""
+    return endless(lambda count, rng: white(count, like, rng), like, rng)
 
 
 def unit(rows: Bank) -> Bank:
@@ -58,12 +101,16 @@ class Spatial:
 
     factor: Annotated[int, Field(ge=1)] = 4
 
-    def sample(self, count: int, shape: torch.Size, like: Tensor, rng: Generator) -> Bank:
-        """(count, d) directions of length 1."""
+    def sampler(self, shape: torch.Size, like: Tensor, reference: Rows | None) -> Sample:
+        """Draws directions of length 1; needs no reference rows."""
         c, h, w = _image(shape)
-        small = (count, c, math.ceil(h / self.factor), math.ceil(w / self.factor))
-        noise = _normal(small, like, rng)
-        return unit(F.interpolate(noise, size=(h, w), mode="bilinear").flatten(1))
+        small = c, math.ceil(h / self.factor), math.ceil(w / self.factor)
+
+        def sample(count: int, rng: Generator) -> Bank:
+            noise = _normal((count, *small), like, rng)
+            return unit(F.interpolate(noise, size=(h, w), mode="bilinear").flatten(1))
+
+        return sample
 
 
 @dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
@@ -76,13 +123,17 @@ class DCT:
 
     factor: Annotated[int, Field(ge=1)] = 4
 
-    def sample(self, count: int, shape: torch.Size, like: Tensor, rng: Generator) -> Bank:
-        """(count, d) directions of length 1."""
+    def sampler(self, shape: torch.Size, like: Tensor, reference: Rows | None) -> Sample:
+        """Draws directions of length 1; needs no reference rows."""
         c, h, w = _image(shape)
         low, narrow = math.ceil(h / self.factor), math.ceil(w / self.factor)
-        noise = _normal((count, c, low, narrow), like, rng)
         rows, columns = cosines(h, like)[:low], cosines(w, like)[:narrow]
-        return unit((rows.T @ noise @ columns).flatten(1))
+
+        def sample(count: int, rng: Generator) -> Bank:
+            noise = _normal((count, c, low, narrow), like, rng)
+            return unit((rows.T @ noise @ columns).flatten(1))
+
+        return sample
 
 
 @dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
@@ -97,10 +148,8 @@ class PCA:
 
     components: Annotated[int, Field(ge=1)] = 64
 
-    def sample(
-        self, count: int, shape: torch.Size, like: Tensor, rng: Generator, reference: Rows | None
-    ) -> Bank:
-        """(count, d) directions of length 1.
+    def sampler(self, shape: torch.Size, like: Tensor, reference: Rows | None) -> Sample:
+        """Draws directions of length 1.
 
         Raises:
             BadInput: no reference rows, or of another shape.
@@ -115,7 +164,11 @@ class PCA:
         rows = reference.to(like).flatten(1)
         basis = torch.linalg.svd(rows - rows.mean(0), full_matrices=False).Vh
         basis = basis[: min(self.components, len(rows) - 1)]
-        return unit(_normal((count, len(basis)), like, rng) @ basis)
+
+        def sample(count: int, rng: Generator) -> Bank:
+            return unit(_normal((count, len(basis)), like, rng) @ basis)
+
+        return sample
 
 
 Subspace: TypeAlias = Spatial | DCT | PCA

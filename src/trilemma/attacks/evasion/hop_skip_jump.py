@@ -7,7 +7,7 @@ from pydantic.dataclasses import dataclass
 from torch import Generator
 
 from trilemma.attacks.evasion.boundary import Boundary
-from trilemma.attacks.evasion.directions import bank_size, white
+from trilemma.attacks.evasion.directions import whole
 from trilemma.attacks.evasion.shrinkage import bands_of
 from trilemma.attacks.evasion.walking import (
     Arc,
@@ -18,6 +18,7 @@ from trilemma.attacks.evasion.walking import (
     Others,
     Search,
     attack,
+    fits,
     prepared,
     starts_for,
 )
@@ -68,6 +69,9 @@ class HopSkipJump:
     search: Search | None = None
     starts: Annotated[int, Field(ge=1)] = 10
     budgets: Budgets | None = None
+
+    def __post_init__(self) -> None:
+        fits(self.norm, self.search)
 
     @classmethod
     def published(cls, *, norm: int | float = 2, max_queries: int = 25000) -> "HopSkipJump":
@@ -138,11 +142,11 @@ def hop_skip_jump(
     course = Course(
         first=config.first,
         memory=config.memory,
-        probe=config.probe or 1 / target.features,
+        probe=config.probe,
         search=config.search or (Arc() if config.norm == 2 else Halving()),
         starts=config.starts,
         bands=bands_of(target.shape, target.x) if config.shrink else None,
         tries=starts_for(target, box, rng, starts),
-        bank=white(bank_size(target.x, config.max_queries), target.x, rng),
+        directions=whole(target.x, rng),
     )
     return attack(oracle, target, course, box, config.max_queries, config.budgets, batch)

@@ -2,14 +2,20 @@
 
 from typing import Annotated, ClassVar
 
-import torch
 from jaxtyping import Float
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor
 
 from trilemma.attacks.evasion.boundary import Boundary
-from trilemma.attacks.evasion.directions import PCA, Bank, Spatial, Subspace, bank_size, white
+from trilemma.attacks.evasion.directions import (
+    Directions,
+    Spatial,
+    Subspace,
+    after,
+    endless,
+    whole,
+)
 from trilemma.attacks.evasion.questions import Target
 from trilemma.attacks.evasion.walking import (
     Arc,
@@ -20,6 +26,7 @@ from trilemma.attacks.evasion.walking import (
     Others,
     Search,
     attack,
+    fits,
     prepared,
     starts_for,
 )
@@ -70,6 +77,9 @@ class QEBA:
     search: Search | None = None
     starts: Annotated[int, Field(ge=1)] = 10
     budgets: Budgets | None = None
+
+    def __post_init__(self) -> None:
+        fits(self.norm, self.search)
 
     @classmethod
     def published(
@@ -129,24 +139,20 @@ def qeba(  # noqa: PLR0913 - what an attacker may hold besides the contract's ar
     course = Course(
         first=config.first,
         memory=config.memory,
-        probe=config.probe or 1 / target.features,
+        probe=config.probe,
         search=config.search or (Arc() if config.norm == 2 else Halving()),
         starts=config.starts,
         bands=None,
         tries=starts_for(target, box, rng, starts),
-        bank=_bank(config, target, rng, reference),
+        directions=_directions(config, target, rng, reference),
     )
     return attack(oracle, target, course, box, config.max_queries, config.budgets, batch)
 
 
-def _bank(config: QEBA, target: Target, rng: Generator, reference: Rows | None) -> Bank:
+def _directions(config: QEBA, target: Target, rng: Generator, reference: Rows | None) -> Directions:
     """Directions within the subspace first, those of the whole space after them."""
-    size, space = bank_size(target.x, config.max_queries), config.subspace
-    inside = size if config.widen_after is None else min(size, config.widen_after)
-    like, shape = target.x, target.shape
-    narrow: Tensor = (
-        space.sample(inside, shape, like, rng, reference)
-        if isinstance(space, PCA)
-        else space.sample(inside, shape, like, rng)
-    )
-    return torch.cat([narrow, white(size - inside, like, rng)])
+    like = target.x
+    narrow = endless(config.subspace.sampler(target.shape, like, reference), like, rng)
+    if config.widen_after is None:
+        return narrow
+    return after(narrow, config.widen_after, whole(like, rng))

@@ -28,7 +28,6 @@ Part: TypeAlias = slice | Int[Tensor, " p"]  # some of a question's points
 Answer: TypeAlias = Bool[Tensor, " m"]  # whether each point is adversarial
 Margin: TypeAlias = Float[Tensor, " m"]  # how far each point is from adversarial, in nats
 MARKS = 64  # budgets of a trace
-IDLE = 16  # questions in vain that end a walk: more than some rows search while others wait
 SOME = 1024  # rows at a time where all are gone through
 
 
@@ -48,7 +47,15 @@ class Question:
     points: Callable[[Part], Flat]
 
 
-Walk: TypeAlias = Generator[Question, Tensor, None]  # is sent an Answer, or a Margin
+@dataclass(frozen=True)
+class Leave:
+    """Rows for which nothing more will be asked: misclassified as they are, or without a start."""
+
+    rows: Int[Tensor, " m"]
+
+
+# is sent an Answer, or a Margin, for a question; nothing of use for rows that leave
+Walk: TypeAlias = Generator[Question | Leave, Tensor, None]
 
 
 @dataclass(frozen=True)
@@ -141,6 +148,11 @@ class Ledger:
         cell = rows[seen] * len(self.budgets) + column[seen]
         self.trace.view(-1).scatter_reduce_(0, cell, distance[seen], "amin")
 
+    def going(self, rows: Int[Tensor, " r"]) -> bool:
+        """Whether one of the rows has neither left nor spent its budget."""
+        spent = self.queries[rows] >= self.max_queries
+        return bool((self.unfinished[rows] & ~spent).any())
+
     def close(self) -> Boundary:
         """The books as the attack's result."""
         target, found = self.target, self.distance.isfinite()
@@ -157,7 +169,7 @@ class Ledger:
             queries=self.queries,
             budgets=self.budgets,
             trace=self.trace.cummin(1).values,
-            exhausted=self.unfinished & (self.queries < self.max_queries) & (self.distance > 0),
+            exhausted=self.unfinished & (self.queries < self.max_queries),
         )
 
 
@@ -235,17 +247,19 @@ def drive(
 
 def _advance(lane: Lane, ledger: Ledger, answer: Tensor | None) -> bool:
     """Hand a walk its answers until it has a question that is to be asked; False at its end."""
-    spent = answer is not None and bool((ledger.queries[lane.rows] >= ledger.max_queries).all())
-    idle = 0  # questions in a row that no row may ask any more
-    while not spent and idle < IDLE:
+    while ledger.going(lane.rows):
         try:
-            question = next(lane.walk) if answer is None else lane.walk.send(answer)
+            step = next(lane.walk) if answer is None else lane.walk.send(answer)
         except StopIteration:
             break
-        lane.open(question, ledger)
+        if isinstance(step, Leave):
+            ledger.unfinished[step.rows] = False
+            answer = torch.zeros_like(step.rows, dtype=torch.bool)
+            continue
+        lane.open(step, ledger)
         if lane.left():
             return True
-        answer, idle = lane.answer, idle + 1
+        answer = lane.answer
     lane.walk.close()
     ledger.unfinished[lane.rows] = False
     return False
@@ -296,7 +310,8 @@ def ask(
     inputs: Rows = pace.lay(points.view(-1, *target.shape))
     answers, y = oracle(inputs), target.y[rows]
     hit = answers.argmax(1) == y
-    adversarial = hit if target.targeted else ~hit
+    # an answer that is no number turns no row
+    adversarial = (hit if target.targeted else ~hit) & answers.sum(1).isfinite()
     if not target.scores:
         return adversarial, adversarial
     own = answers.gather(1, y.view(-1, 1)).squeeze(1)

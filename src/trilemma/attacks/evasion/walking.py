@@ -13,9 +13,9 @@ from pydantic.dataclasses import dataclass as validated
 from torch import Generator, Tensor
 
 from trilemma.attacks.evasion.boundary import Boundary
-from trilemma.attacks.evasion.directions import Bank
+from trilemma.attacks.evasion.directions import Directions
 from trilemma.attacks.evasion.gradients import check_inside
-from trilemma.attacks.evasion.questions import Ledger, Target, Walk, drive
+from trilemma.attacks.evasion.questions import Leave, Ledger, Target, Walk, drive
 from trilemma.attacks.evasion.shrinkage import Bands, shrink
 from trilemma.attacks.evasion.starts import candidates, find
 from trilemma.attacks.evasion.steps import Group, Slope, bisect, estimate, halve, swing
@@ -66,6 +66,16 @@ def _increasing(budgets: tuple[int, ...]) -> tuple[int, ...]:
     return budgets
 
 
+def fits(norm: float, search: Search | None) -> None:
+    """The arc is that of a Euclidean circle.
+
+    Raises:
+        ValueError: it is asked for with another norm.
+    """
+    if norm != 2 and isinstance(search, Arc):
+        raise ValueError("search: Arc is for norm 2; take Halving, or None")
+
+
 Norm: TypeAlias = Annotated[float, AfterValidator(_known)]
 Budgets: TypeAlias = Annotated[
     tuple[Annotated[int, Field(ge=1)], ...], Field(min_length=1), AfterValidator(_increasing)
@@ -80,21 +90,21 @@ class Course:
     Args:
         first: queries of the first gradient estimate; the t-th takes first * sqrt(t).
         memory: what earlier estimates weigh in the next one, a factor each step.
-        probe: delta over the Euclidean distance.
+        probe: delta over the Euclidean distance; None is the paper's, the distance over d.
         search: how a step is made.
         starts: candidates of which the nearest start is taken.
         bands: for shrinkage; None leaves estimates as they are.
-        bank: (m, d) directions of length 1, taken in turn.
+        directions: of length 1; those from a place on, so many.
         tries: (s, d) starts.
     """
 
     first: int
     memory: float
-    probe: float
+    probe: float | None
     search: Search
     starts: int
     bands: Bands | None
-    bank: Bank
+    directions: Directions
     tries: Float[Tensor, "s d"]
 
 
@@ -123,6 +133,7 @@ def advance(
     batch: int | None,
 ) -> Boundary:
     """Walk every row to its nearest adversarial point that the budget allows."""
+    _check_budgets(budgets, max_queries)
     n = len(target.x)
     if n == 0:
         return Ledger(target, max_queries, budgets, most=0).close()
@@ -137,27 +148,36 @@ def advance(
         return drive(oracle, ledger, walks, pace, lanes=LANES)
 
 
+def _check_budgets(budgets: tuple[int, ...] | None, max_queries: int) -> None:
+    if budgets is not None and budgets[-1] > max_queries:
+        raise BadInput(
+            "budgets",
+            f"go up to {budgets[-1]:,}",
+            f"No row is asked about more than max_queries = {max_queries:,} times",
+        )
+
+
 def walk(group: Group, course: Course) -> Walk:
     """HopSkipJump's loop (algorithm 2): estimate the gradient, step, come back to the boundary."""
     wrong = yield group.ask(group.everywhere(), group.x)
+    yield Leave(group.rows[wrong])
     group = group.of((~wrong).nonzero().squeeze(1))
-    if len(group.x) == 0:
-        return
     far, found = yield from find(group, course.tries, course.starts)
+    yield Leave(group.rows[~found])
     group, far = group.of(found.nonzero().squeeze(1)), far[found]
-    if len(group.x) == 0:
-        return
     z = yield from bisect(group, far, course.search.halvings)
     slope = Slope(torch.zeros_like(z), z.new_zeros(len(z)))
     asked = 0
     for t in count(1):
         many = int(course.first * math.sqrt(t))
-        directions = _in_turn(course.bank, asked, many)
+        directions = course.directions(asked, many)
         asked += many
         way = z - group.x
         distance = torch.linalg.vector_norm(way, dim=1)
         across = way / distance.view(-1, 1) if isinstance(course.search, Arc) else None
-        delta = course.probe * distance
+        delta = (
+            group.length(way) / way.shape[1] if course.probe is None else course.probe * distance
+        )
         new = yield from estimate(group, z, directions, delta, across)
         slope = Slope(
             course.memory * slope.sum + new.sum,
@@ -168,14 +188,6 @@ def walk(group: Group, course: Course) -> Walk:
             z = yield from swing(group, z, v, course.search.halvings)
         else:
             z = yield from halve(group, z, v, t, course.search.halvings)
-
-
-def _in_turn(bank: Bank, start: int, many: int) -> Float[Tensor, "b d"]:
-    """The next directions; after the last the first comes again."""
-    start %= len(bank)
-    if start + many <= len(bank):
-        return bank[start : start + many]
-    return bank[torch.arange(start, start + many, device=bank.device) % len(bank)]
 
 
 def _direction(slope: Slope, bands: Bands | None) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Generator as Random
 from torch import Tensor
 
 from trilemma.attacks.evasion.boundary import Boundary
-from trilemma.attacks.evasion.questions import Flat, Margin, Part, Question, Target, Walk
+from trilemma.attacks.evasion.questions import Flat, Leave, Margin, Part, Question, Target, Walk
 from trilemma.attacks.evasion.steps import Group
 from trilemma.attacks.evasion.walking import Budgets, advance, prepared
 from trilemma.core.box import UNIT, Box
@@ -286,6 +286,7 @@ def _orders(target: Target, coordinates: int, rng: Random) -> Int[Tensor, "s m"]
 def _descend(group: Group, config: ZOO, orders: Int[Tensor, "s m"]) -> Walk:
     """ZOO-ADAM on the distance plus c times the margin (algorithm 2)."""
     margin = yield group.ask(group.everywhere(), group.x)
+    yield Leave(group.rows[margin < 0])
     group = group.of((margin >= 0).nonzero().squeeze(1))
     x, box, m, (first, second) = group.x, group.box, orders.shape[1], BETAS
     width = _width(box, x)
