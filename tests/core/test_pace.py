@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from trilemma.core import pace
+from trilemma.core.errors import BadInput
 from trilemma.core.generators import seeded
 from trilemma.core.pace import Pace, asking, pace_of, usual
 
@@ -72,18 +73,45 @@ def test_models_of_one_make_are_measured_once():
     assert len(calls) > first
 
 
-def test_the_slow_pace_is_not_taken():
-    """A model that sleeps at 64 rows a call."""
-    import time
+def taken(monkeypatch, seconds):
+    """The rows a call where a row takes so long in a call of each size."""
 
-    class Sleepy(nn.Linear):
-        def forward(self, x):
-            if len(x) == 64:
-                time.sleep(0.02)
-            return super().forward(x)
+    def table(model, x, asked, gradients):
+        return seconds[asked.rows]
 
+    monkeypatch.setattr(pace, "_FOUND", {})
+    monkeypatch.setattr(pace, "_seconds", table)
     x = torch.rand(4, 3, generator=seeded(0))
-    assert pace_of(Sleepy(3, 2), x, gradients=True, questions=10**6).rows != 64
+    return pace_of(nn.Linear(3, 2), x, gradients=True, questions=10**6).rows
+
+
+@pytest.mark.parametrize("fast", pace.SIZES["cpu"])
+def test_the_fastest_pace_is_taken(monkeypatch, fast):
+    slow = dict.fromkeys(pace.SIZES["cpu"], 1e-3)
+    assert taken(monkeypatch, {**slow, fast: 1e-4}) == fast
+
+
+@pytest.mark.parametrize("slow", pace.SIZES["cpu"])
+def test_the_slow_pace_is_not_taken(monkeypatch, slow):
+    quick = dict.fromkeys(pace.SIZES["cpu"], 1e-4)
+    assert taken(monkeypatch, {**quick, slow: 1e-3}) != slow
+
+
+def test_the_work_around_a_call_counts_for_larger_ones(monkeypatch):
+    """Where a row costs the same in each; and where it costs a little more than in a small one."""
+    sizes = pace.SIZES["cpu"]
+    assert taken(monkeypatch, dict.fromkeys(sizes, 1e-5)) == max(sizes)
+    larger = {rows: 1e-5 * (1 + rows / 1000) for rows in sizes}
+    assert taken(monkeypatch, larger) == max(sizes)
+    monkeypatch.setattr(pace, "AROUND", 0)
+    assert taken(monkeypatch, larger) == min(sizes)
+
+
+def test_of_calls_as_fast_the_larger_are_taken(monkeypatch):
+    monkeypatch.setattr(pace, "AROUND", 0)
+    close = {rows: 1e-4 * (1.02 if rows == 128 else 1) for rows in pace.SIZES["cpu"]}
+    assert taken(monkeypatch, {**close, 256: 1.2e-4}) == 128
+    assert taken(monkeypatch, {**close, 128: 1.1e-4, 256: 1.2e-4}) == 64
 
 
 def test_a_measurement_leaves_no_trace():
@@ -102,6 +130,18 @@ def test_the_caller_may_decide():
     with asking(net(), images(), gradients=True, questions=10**6, batch=7) as found:
         assert found == Pace(7)
     assert not pace._FOUND
+
+
+@pytest.mark.parametrize("batch", [0, -1])
+def test_a_call_has_a_row_at_least(batch):
+    """With none, rows would come back as they lay in memory."""
+    with pytest.raises(BadInput, match=f"batch: must be 1 row a call at least; got {batch}"):
+        Pace(batch)
+    model = net().train()
+    asked = asking(model, images(), gradients=True, questions=1, batch=batch)
+    with pytest.raises(BadInput, match="batch"), asked:
+        pytest.fail("it was entered")
+    assert model.training
 
 
 def test_what_is_no_module_is_asked_as_usual():

@@ -70,4 +70,4 @@ Ball: TypeAlias = Linf | L2
 def _divisors(rows: Rows) -> Tensor:
     """The norms, shaped to go with the rows; 1 for a row of zeros, in any floating type."""
     norms: Tensor = rows.flatten(1).norm(dim=1)
-    return norms.masked_fill_(norms == 0, 1).view(-1, *[1] * (rows.dim() - 1))
+    return norms.masked_fill(norms == 0, 1).view(-1, *[1] * (rows.dim() - 1))

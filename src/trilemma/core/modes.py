@@ -30,8 +30,8 @@ def _switched(model: object, *, training: bool) -> Iterator[None]:
         return
     # All of them: a `train()` of the model's own may switch modules the other way, too.
     before = [(module, module.training) for module in model.modules()]
-    model.train(training)
     try:
+        model.train(training)
         yield
     finally:
         for module, mode in before:

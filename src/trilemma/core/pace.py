@@ -19,12 +19,12 @@ from trilemma.core.errors import BadInput
 from trilemma.core.modes import evaluating
 from trilemma.core.types import Rows
 
-SIZES = {"cpu": (32, 64, 128, 256), "cuda": (256, 1024, 4096)}
+SIZES = {"cpu": (32, 64, 128), "cuda": (256, 1024, 4096)}
 USUAL = {"cpu": 64, "cuda": 1024}  # rows a call where nothing was measured
 WORTH = 16384  # rows to be asked about, from which on a measurement pays
 PATIENCE = 0.5  # seconds that a measurement may take, about
 ROUNDS = 6
-AROUND = 3e-4  # seconds of work around a call of the model, about
+AROUND = 1e-3  # seconds of work around a call of the model, about, with cold caches
 MARGIN = 1.03  # what differs less does not count
 
 

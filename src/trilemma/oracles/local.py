@@ -1,6 +1,7 @@
 """A model in this process, asked."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor
 from trilemma.core.errors import BadInput
 from trilemma.core.modes import evaluating
 from trilemma.core.pace import usual
-from trilemma.core.types import Classifier, LogProbs, Probs, Rows
+from trilemma.core.types import Classifier, Logits, LogProbs, Probs, Rows
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,7 @@ class Local:
 
     def __call__(self, x: Rows) -> Probs:
         """(n, classes) probabilities, float64."""
-        return log_probabilities(self.model, x, classes=self.classes, batch=self.batch).exp_()
+        return _answers(self.model, x, self.classes, self.batch, torch.softmax)
 
 
 def log_probabilities(
@@ -58,15 +59,25 @@ def log_probabilities(
     Raises:
         BadInput: an input or an output is NaN or infinite; an output has the wrong shape.
     """
+    return _answers(model, x, classes, batch, torch.log_softmax)
+
+
+def _answers(
+    model: Classifier,
+    x: Rows,
+    classes: int | None,
+    batch: int | None,
+    normal: Callable[[Tensor, int], Tensor],
+) -> Tensor:
     with evaluating(model), torch.no_grad():
         # no_grad, not inference_mode: a student must be able to train on the answers
         batch = batch or 4 * usual(x).rows
         if len(x) <= batch:
-            return _ask(model, x, classes)
-        return torch.cat([_ask(model, rows, classes) for rows in x.split(batch)])
+            return normal(_ask(model, x, classes), 1)
+        return torch.cat([normal(_ask(model, rows, classes), 1) for rows in x.split(batch)])
 
 
-def _ask(model: Classifier, x: Rows, classes: int | None) -> LogProbs:
+def _ask(model: Classifier, x: Rows, classes: int | None) -> Logits:
     _finite("inputs", x)
     logits = model(x)
     if (
@@ -80,7 +91,7 @@ def _ask(model: Classifier, x: Rows, classes: int | None) -> LogProbs:
             f"It must be ({len(x)}, {classes or 'classes'}): one logit a class for each row",
         )
     _finite("model outputs", logits)
-    return logits.double().log_softmax(1)
+    return logits.double()
 
 
 def _finite(what: str, rows: Tensor) -> None:

@@ -26,7 +26,7 @@ def ready(oracle: Oracle, x: Rows, *, questions: int, batch: int | None = None) 
     while not isinstance(inner, Local) and hasattr(inner, "inner"):
         inner = inner.inner
     if not isinstance(inner, Local):
-        yield Pace(batch or usual(x).rows)
+        yield usual(x) if batch is None else Pace(batch)
         return
     with asking(inner.model, x, gradients=False, questions=questions, batch=batch) as pace:
         yield pace

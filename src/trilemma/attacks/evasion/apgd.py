@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 from torch import Generator
 
 from trilemma.attacks.evasion.climb import Ascents, Targets, checkpoints, climb, likeliest
-from trilemma.attacks.evasion.gradients import check_inside
+from trilemma.attacks.evasion.gradients import check_classes, check_inside, check_labels
 from trilemma.attacks.evasion.losses import DLR, CrossEntropy, Margin, logit_of, targeted_dlr
 from trilemma.attacks.evasion.pool import answers
 from trilemma.core.balls import Ball
@@ -122,7 +122,8 @@ def apgd(
         not a finite number is NaN.
 
     Raises:
-        BadInput: some input lies outside the box; the loss needs more classes.
+        BadInput: some input lies outside the box; labels are not one a row or not among the
+            model's classes; the loss needs more classes.
 
     Example:
         >>> import torch
@@ -138,6 +139,7 @@ def apgd(
         Croce & Hein 2020, algorithm 1.
     """
     check_inside("APGD", x, box)
+    y = check_labels(x, y)
     if config.ball.radius == 0 or len(x) == 0:
         return x.detach().clone()
     return climb(model, x, y, untargeted(config, y), box=box, rng=rng, batch=batch).x_adv
@@ -172,16 +174,19 @@ def apgdt(
         misclassified one before any other; NaN as `apgd`.
 
     Raises:
-        BadInput: some input lies outside the box.
+        BadInput: some input lies outside the box; labels are not one a row or not among the
+            model's classes.
 
     Source:
         Croce & Hein 2020, section 4, eq. 7.
     """
     check_inside("APGDT", x, box)
+    y = check_labels(x, y)
     if config.ball.radius == 0 or len(x) == 0:
         return x.detach().clone()
     with asking(model, x, gradients=False, questions=len(x), batch=batch) as pace:
         logits = answers(model, x, pace)
+    check_classes(logits, y)
     targets = likeliest(logits, y, config.targets)
     return climb(model, x, y, targeted(config, targets), box=box, rng=rng, batch=batch).x_adv
 

@@ -11,7 +11,7 @@ from torch import Generator
 from trilemma.attacks.evasion.apgd import APGD, APGDT, targeted, untargeted
 from trilemma.attacks.evasion.climb import Found, Targets, climb, likeliest
 from trilemma.attacks.evasion.fab import FABT, Walks, walk
-from trilemma.attacks.evasion.gradients import check_inside
+from trilemma.attacks.evasion.gradients import check_classes, check_inside, check_labels
 from trilemma.attacks.evasion.pool import answers
 from trilemma.attacks.evasion.square import Square, search
 from trilemma.core.balls import Ball
@@ -88,7 +88,8 @@ def autoattack(
         pass for a row that resisted.
 
     Raises:
-        BadInput: some input lies outside the box.
+        BadInput: some input lies outside the box; labels are not one a row or not among the
+            model's classes.
 
     Example:
         >>> import torch
@@ -104,11 +105,12 @@ def autoattack(
         Croce & Hein 2020, section 5.
     """
     check_inside("AutoAttack", x, box)
-    x = x.detach()
+    x, y = x.detach(), check_labels(x, y)
     if config.ball.radius == 0 or len(x) == 0:
         return x.clone()
     with asking(model, x, gradients=False, questions=len(x), batch=batch) as pace:
         logits = answers(model, x, pace)
+    check_classes(logits, y)
     targets = likeliest(logits, y, config.parts[1].targets)
     sound = logits.sum(1).isfinite()
     x_adv = x.masked_fill(~sound.view(-1, *[1] * (x.dim() - 1)), torch.nan)

@@ -10,7 +10,14 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor
 
-from trilemma.attacks.evasion.gradients import check_inside, finite_rows, over
+from trilemma.attacks.evasion.gradients import (
+    check_inside,
+    check_labels,
+    finite_rows,
+    over,
+    watched,
+    wide,
+)
 from trilemma.attacks.evasion.losses import logit_of, strongest_rival
 from trilemma.core.box import UNIT, Box
 from trilemma.core.pace import Pace, asking
@@ -81,8 +88,12 @@ def carlini_wagner(
     tanh, has no slope where a pixel is black or white). The price c is searched by bisection, row
     by row: less where the answer was wrong at the end of the descent, more where it was not. The
     paper counts wrong answers anywhere in a descent; its first steps overshoot where the boundary
-    is near, and then the price only falls. Among more than two classes a descent follows the
-    strongest rival, which need not be the nearest.
+    is near, and then the price only falls.
+
+    With two classes the result is within about 1 % of the nearest boundary. With more a descent
+    follows the strongest rival, which need not be the nearest: on linear models with 10 classes
+    about one row in seven ends farther, by up to a third. `fabt`, which aims at each likely class
+    by itself, ends within 0.1 % of the nearest boundary there.
 
     Args:
         model: logits out; queried in eval mode and handed back as it came.
@@ -99,7 +110,8 @@ def carlini_wagner(
         already, x. NaN where a gradient was not finite and no example was seen.
 
     Raises:
-        BadInput: some input lies outside the box.
+        BadInput: some input lies outside the box; labels are not one a row or not among the
+            model's classes.
 
     Example:
         >>> import torch
@@ -114,20 +126,20 @@ def carlini_wagner(
         Carlini & Wagner 2017, section VI.A.
     """
     check_inside("adversarial examples", x, box)
-    x = x.detach()
+    x, y = x.detach(), check_labels(x, y)
     x_adv, right = x.clone(), torch.zeros(len(x), dtype=torch.bool, device=x.device)
     if len(x) == 0:
         return x_adv
-    questions = len(x) * config.steps * config.binary_search_steps
+    questions, known = len(x) * config.steps * config.binary_search_steps, watched(model, y)
     with asking(model, x, gradients=True, questions=questions, batch=batch) as pace:
         with torch.no_grad():
             for each in pace.slices(len(x)):
-                lead = config.lead(model(pace.lay(x[each])), y[each])
+                lead = config.lead(known(pace.lay(x[each])), y[each])
                 right[each] = ~config.wrong(lead)  # a NaN, too: it must be looked at
         rest = right.nonzero().squeeze(1)
         for each in pace.slices(len(rest)):
             rows = rest[each]
-            x_adv[rows] = _nearest(model, pace.lay(x[rows]), y[rows], config, box, pace)
+            x_adv[rows] = _nearest(known, pace.lay(x[rows]), y[rows], config, box, pace)
     return x_adv
 
 
@@ -150,7 +162,7 @@ def _nearest(
     model: Classifier, x: Rows, y: Labels, config: CarliniWagner, box: Box, pace: Pace
 ) -> Rows:
     """The search for the price, on a micro-batch."""
-    price = x.new_full((len(x),), config.initial_const)
+    price = x.new_full((len(x),), config.initial_const, dtype=wide(x))
     low, high = torch.zeros_like(price), torch.full_like(price, math.inf)
     sound = torch.ones(len(x), dtype=torch.bool, device=x.device)
     best = _Best(x, torch.full_like(price, math.inf), sound)
@@ -175,21 +187,23 @@ def _descend(
 ) -> Which:
     """Adam on distance plus price; whether the answer was wrong anywhere in its last tenth."""
     (first, second), dims = BETAS, tuple(range(1, x.dim()))
-    z, mean, square = x, torch.zeros_like(x), torch.zeros_like(x)
-    widest = config.learning_rate * _width(box, x)
+    z = x.to(wide(x))  # half precision has no room for a square of Adam's, nor for a high price
+    mean, square, costs = torch.zeros_like(z), torch.zeros_like(z), over(price, x)
+    widest = config.learning_rate * _width(box, z)
     enough = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     for t in range(1, config.steps + 1):
         with torch.enable_grad():
-            leaf = pace.lay(z).detach().requires_grad_()
+            leaf = pace.lay(z.to(x.dtype)).detach().requires_grad_()
             lead = config.lead(model(leaf), y)
-            short = price * (config.confidence - lead).clamp(min=0)
+            short = (config.confidence - lead).clamp(min=0)
             (gradient,) = torch.autograd.grad(short.sum(), leaf)
-        delta, wrong = z - x, config.wrong(lead.detach())
-        best.see(z, delta.square().sum(dims), wrong)
+        seen, wrong = leaf.detach(), config.wrong(lead.detach())
+        delta = seen.to(z.dtype) - x
+        best.see(seen, delta.square().sum(dims), wrong)
         best.sound &= finite_rows(gradient)
         if t > (1 - LAST) * config.steps:
             enough |= wrong
-        gradient = gradient.add(delta, alpha=2)
+        gradient = (gradient * costs).add_(delta, alpha=2)
         mean.lerp_(gradient, 1 - first)
         square.mul_(second).addcmul_(gradient, gradient, value=1 - second)
         rate = (1 - (t - 1) / config.steps) * math.sqrt(1 - second**t) / (1 - first**t)

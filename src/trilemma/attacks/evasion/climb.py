@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
+from trilemma.attacks.evasion.gradients import watched
 from trilemma.attacks.evasion.pool import Index, Laid, Mask, Matrix, drive, filling, finite
 from trilemma.core.balls import Ball
 from trilemma.core.box import Box
@@ -93,7 +94,7 @@ def climb(
     starts = torch.cat([ascents.ball.sample(here, rng) for _ in range(runs)]).to(x.device)
     questions = len(x) * runs * (ascents.steps + 1)
     with asking(model, x, gradients=True, questions=questions, batch=batch) as pace:
-        laid = Laid(model, x.shape[1:], pace)
+        laid = Laid(watched(model, y), x.shape[1:], pace)
         search = _Climb(laid, ascents, x, y, starts, laid.box(box))
         every, most = torch.arange(len(x), device=x.device), filling(pace, x, batch).rows
         drive(every, runs, most, search.begin, search.step)

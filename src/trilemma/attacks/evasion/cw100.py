@@ -80,7 +80,8 @@ def cw100(
         (n, *x) points of the ball and of the box; NaN where a gradient was not finite.
 
     Raises:
-        BadInput: some input lies outside the box.
+        BadInput: some input lies outside the box; labels are not one a row or not among the
+            model's classes.
 
     Source:
         Li et al. 2023, section 5.1 (CW100).

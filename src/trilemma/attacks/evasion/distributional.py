@@ -10,10 +10,18 @@ from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from trilemma.attacks.evasion.gradients import check_inside, finite_rows, over, value_and_gradient
+from trilemma.attacks.evasion.gradients import (
+    check_inside,
+    check_labels,
+    finite_rows,
+    no_less,
+    over,
+    value_and_gradient,
+    watched,
+)
 from trilemma.core.box import UNIT, Box
 from trilemma.core.pace import asking
-from trilemma.core.types import Classifier, Labels, PerRow, Rows
+from trilemma.core.types import Classifier, Labels, PerRow, Probs, Rows
 
 Flat: TypeAlias = Float[Tensor, "n d"]
 
@@ -59,7 +67,7 @@ class L2Penalty:
         if self.squared:
             return v / (1 + 2 * price)
         norm: Tensor = v.norm(dim=1, keepdim=True)
-        return v * (1 - price / norm.clamp(min=1e-30)).clamp(min=0)
+        return v * (1 - price / norm.clamp(min=no_less(1e-30, norm))).clamp(min=0)
 
 
 Penalty: TypeAlias = LinfPenalty | L2Penalty
@@ -93,7 +101,7 @@ class Distributional:
 def distributional(
     model: Classifier,
     x: Rows,
-    y: Labels,
+    y: Labels | Probs,
     config: Distributional,
     *,
     box: Box = UNIT,
@@ -112,7 +120,7 @@ def distributional(
     Args:
         model: logits out; queried in eval mode and handed back as it came.
         x: (n, *x) inputs inside `box`.
-        y: (n,) true labels.
+        y: (n,) true labels; or (n, k) weights of the classes.
         config: price, penalty, steps.
         box: the valid inputs.
         rng: not needed, since nothing is drawn.
@@ -122,7 +130,8 @@ def distributional(
         (n, *x) points of the box; NaN where a gradient was not finite.
 
     Raises:
-        BadInput: some input lies outside the box.
+        BadInput: some input lies outside the box; labels are not one a row or not among the
+            model's classes.
 
     Example:
         >>> import torch
@@ -140,18 +149,18 @@ def distributional(
         robustness with principled adversarial training", ICLR 2018, algorithm 1 and appendix E.
     """
     check_inside("adversarial examples", x, box)
-    x = x.detach()
+    x, y = x.detach(), check_labels(x, y, soft=True)
     x_adv = x.clone()
     if len(x) == 0:
         return x_adv
-    questions = len(x) * config.steps
+    questions, known = len(x) * config.steps, watched(model, y)
     with asking(model, x, gradients=True, questions=questions, batch=batch) as pace:
         for each in pace.slices(len(x)):
             rows, labels = pace.lay(x[each]), y[each]
             sound = torch.ones(len(rows), dtype=torch.bool, device=x.device)
 
-            def height(z: Rows, labels: Labels = labels) -> PerRow:
-                return F.cross_entropy(model(z), labels, reduction="none")
+            def height(z: Rows, labels: Labels | Probs = labels) -> PerRow:
+                return F.cross_entropy(known(z), labels, reduction="none")
 
             z = rows
             for t in range(1, config.steps + 1):

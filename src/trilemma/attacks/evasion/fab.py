@@ -10,7 +10,13 @@ from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor
 
 from trilemma.attacks.evasion.climb import Found, Starts, Targets, likeliest
-from trilemma.attacks.evasion.gradients import check_inside
+from trilemma.attacks.evasion.gradients import (
+    check_classes,
+    check_inside,
+    check_labels,
+    no_less,
+    wide,
+)
 from trilemma.attacks.evasion.losses import logit_of
 from trilemma.attacks.evasion.pool import Index, Laid, Mask, Matrix, answers, drive, filling, finite
 from trilemma.core.balls import L2, Ball
@@ -97,7 +103,8 @@ def fabt(
         not a finite number is NaN.
 
     Raises:
-        BadInput: some input lies outside the box.
+        BadInput: some input lies outside the box; labels are not one a row or not among the
+            model's classes.
 
     Example:
         >>> import torch
@@ -113,10 +120,13 @@ def fabt(
         Croce & Hein, "Minimally distorted adversarial examples", ICML 2020, algorithm 1.
     """
     check_inside("FABT", x, box)
+    y = check_labels(x, y)
     if config.ball.radius == 0 or len(x) == 0:
         return x.detach().clone()
     with asking(model, x, gradients=False, questions=len(x), batch=batch) as pace:
-        targets = likeliest(answers(model, x, pace), y, config.targets)
+        logits = answers(model, x, pace)
+    check_classes(logits, y)
+    targets = likeliest(logits, y, config.targets)
     return walk(model, x, y, Walks(config, targets), box=box, rng=rng, batch=batch).x_adv
 
 
@@ -217,7 +227,7 @@ class _Search:
         way = torch.linalg.vecdot(w, s.x - s.z)
         delta_x = to_hyperplane(s.x, w, f + way, self.box, euclidean=euclidean)
         a, b = self._norms(delta), self._norms(delta_x)
-        alpha = (a / (a + b).clamp(min=TINY)).clamp(max=config.alpha_max).view(-1, 1)
+        alpha = (a / (a + b).clamp(min=no_less(TINY, a))).clamp(max=config.alpha_max).view(-1, 1)
         z = torch.add(s.z, delta, alpha=config.eta)
         z = self.box.clip(z.lerp_(torch.add(s.x, delta_x, alpha=config.eta), alpha))
         logits = self.laid.logits(z)
@@ -286,6 +296,10 @@ def to_hyperplane(z: Matrix, w: Matrix, f: PerRow, box: Box, *, euclidean: bool)
     Source:
         Croce & Hein, "Minimally distorted adversarial examples", ICML 2020, section 2.2, eq. 4.
     """
+    if wide(z) != z.dtype:  # half precision: its squares are soon 0
+        f, least = f.to(wide(z)), torch.finfo(z.dtype).min
+        way = to_hyperplane(z.to(wide(z)), w.to(wide(z)), f, box, euclidean=euclidean)
+        return way.clamp(least, -least).to(z.dtype)
     # No comparisons and no `where` on whole matrices: on a CPU they take as long as ten products.
     u = w * -f.sign().view(-1, 1)
     way, slope = u.sign(), u.abs()

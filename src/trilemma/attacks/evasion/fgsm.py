@@ -10,7 +10,7 @@ from torch import Generator
 from trilemma.attacks.evasion.pgd import PGD, pgd
 from trilemma.core.balls import Ball
 from trilemma.core.box import UNIT, Box
-from trilemma.core.types import Classifier, Labels, Rows
+from trilemma.core.types import Classifier, Labels, Probs, Rows
 
 
 @dataclass(frozen=True, kw_only=True, config={"extra": "forbid", "arbitrary_types_allowed": True})
@@ -73,7 +73,7 @@ class IFGSM:
 def fgsm(
     model: Classifier,
     x: Rows,
-    y: Labels,
+    y: Labels | Probs,
     config: FGSM,
     *,
     box: Box = UNIT,
@@ -87,7 +87,7 @@ def fgsm(
     Args:
         model: logits out; queried in eval mode and handed back as it came.
         x: (n, *x) inputs inside `box`.
-        y: (n,) true labels; those wanted, where `config.targeted`.
+        y: (n,) true labels; those wanted, where `config.targeted`; or (n, k) weights of classes.
         config: the ball.
         box: the valid inputs, to which the step is clipped.
         rng: not needed, since nothing is drawn.
@@ -97,7 +97,8 @@ def fgsm(
         (n, *x) points of the ball and of the box; NaN where the gradient is not finite.
 
     Raises:
-        BadInput: some input lies outside the box.
+        BadInput: some input lies outside the box; labels are not one a row or not among the
+            model's classes.
 
     Example:
         >>> import torch
@@ -118,7 +119,7 @@ def fgsm(
 def ifgsm(
     model: Classifier,
     x: Rows,
-    y: Labels,
+    y: Labels | Probs,
     config: IFGSM,
     *,
     box: Box = UNIT,
@@ -133,7 +134,7 @@ def ifgsm(
     Args:
         model: logits out; queried in eval mode and handed back as it came.
         x: (n, *x) inputs inside `box`.
-        y: (n,) true labels; those wanted, where `config.targeted`.
+        y: (n,) true labels; those wanted, where `config.targeted`; or (n, k) weights of classes.
         config: ball, steps and step size.
         box: the valid inputs, to which each step is clipped.
         rng: not needed, since nothing is drawn.
@@ -143,7 +144,8 @@ def ifgsm(
         (n, *x) points of the ball and of the box; NaN where a gradient was not finite.
 
     Raises:
-        BadInput: some input lies outside the box.
+        BadInput: some input lies outside the box; labels are not one a row or not among the
+            model's classes.
 
     Example:
         >>> import torch

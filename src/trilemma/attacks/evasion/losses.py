@@ -11,19 +11,20 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch.nn import functional as F
 
+from trilemma.attacks.evasion.gradients import no_less
 from trilemma.core.errors import BadInput
-from trilemma.core.types import Labels, Logits, PerRow
+from trilemma.core.types import Labels, Logits, PerRow, Probs
 
 TINY = 1e-12  # keeps a ratio of differences of logits finite where they tie
 
 
 @dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
 class CrossEntropy:
-    """Cross-entropy of the label, in nats."""
+    """Cross-entropy of the label, in nats; or of a weight for each class."""
 
     needs_benign: ClassVar[bool] = False
 
-    def __call__(self, logits: Logits, y: Labels, benign: Logits | None = None) -> PerRow:
+    def __call__(self, logits: Logits, y: Labels | Probs, benign: Logits | None = None) -> PerRow:
         """-log softmax(z)_y >= 0."""
         return F.cross_entropy(logits, y, reduction="none")
 
@@ -122,7 +123,7 @@ def dlr(logits: Logits, y: Labels) -> PerRow:
     _check_classes(logits, 3)
     top = logits.topk(3, dim=1).values
     lead = strongest_rival(logits, y) - logit_of(logits, y)
-    return lead / (top[:, 0] - top[:, 2] + TINY)
+    return lead / (top[:, 0] - top[:, 2] + no_less(TINY, top))
 
 
 def targeted_dlr(logits: Logits, y: Labels, target: Labels) -> PerRow:
@@ -145,7 +146,7 @@ def targeted_dlr(logits: Logits, y: Labels, target: Labels) -> PerRow:
     _check_classes(logits, 4)
     top = logits.topk(4, dim=1).values
     lead = logit_of(logits, target) - logit_of(logits, y)
-    return lead / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + TINY)
+    return lead / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + no_less(TINY, top))
 
 
 def _check_classes(logits: Logits, least: int) -> None:

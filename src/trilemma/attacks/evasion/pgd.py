@@ -13,15 +13,18 @@ from torch import Generator, Tensor
 
 from trilemma.attacks.evasion.gradients import (
     check_inside,
+    check_labels,
     finite_rows,
     over,
     value_and_gradient,
+    watched,
 )
 from trilemma.attacks.evasion.losses import BenignKL, CrossEntropy, Loss, Margin
 from trilemma.core.balls import Ball
 from trilemma.core.box import UNIT, Box
+from trilemma.core.errors import BadInput
 from trilemma.core.pace import Pace, asking
-from trilemma.core.types import Classifier, Labels, Logits, PerRow, Rows
+from trilemma.core.types import Classifier, Labels, Logits, PerRow, Probs, Rows
 
 OneRow: TypeAlias = Float[Tensor, "1 *x"]
 Height: TypeAlias = Callable[..., PerRow]  # (logits, what else the loss needs of each row)
@@ -87,13 +90,13 @@ class PGD:
 def pgd(
     model: Classifier,
     x: Rows,
-    y: Labels,
+    y: Labels | Probs,
     config: PGD,
     *,
     box: Box = UNIT,
     rng: Generator,
     batch: int | None = None,
-    loss: Callable[[Logits, Labels], PerRow] | None = None,
+    loss: Height | None = None,
 ) -> Rows:
     r"""Inputs near `x` that `model` is least likely to label `y`.
 
@@ -104,21 +107,24 @@ def pgd(
     Args:
         model: logits out; queried in eval mode and handed back as it came, without gradients.
         x: (n, *x) inputs inside `box`.
-        y: (n,) true labels; those wanted, where `config.targeted`.
+        y: (n,) true labels; those wanted, where `config.targeted`. The cross-entropy and a `loss`
+            of the caller's take (n, k) weights of the classes, too.
         config: the attack's hyper-parameters.
         box: the valid inputs.
         rng: draws the starts: one for all rows (and one more for each restart), so that what
             becomes of a row does not depend on the rows beside it.
         batch: rows at a time, which bounds memory; None finds what is fastest. It changes
             results by rounding only.
-        loss: (logits, labels) -> (n,), used instead of `config.loss`.
+        loss: (logits, labels) -> (n,), used instead of `config.loss`; it alone knows which
+            labels fit the logits.
 
     Returns:
         (n, *x) points of the ball around `x` and of the box. A row whose gradient is not a
         finite number is NaN: it must not pass for a row that resisted.
 
     Raises:
-        BadInput: some input lies outside the box.
+        BadInput: some input lies outside the box; labels are not one a row or not among the
+            model's classes; `loss` does not answer one number a row.
 
     Example:
         >>> import torch
@@ -135,19 +141,38 @@ def pgd(
         Song et al., "Privacy risks of securing machine learning models", CCS 2019, eq. 9.
     """
     check_inside("adversarial examples", x, box)
-    x = x.detach()
+    soft = loss is not None or isinstance(config.loss, CrossEntropy | BenignKL)
+    x, y = x.detach(), check_labels(x, y, soft=soft)
     if config.ball.radius == 0 or len(x) == 0:
         return x.clone()
+    height, known = (config.loss, watched(model, y)) if loss is None else (_by_row(loss), model)
     benign = loss is None and config.loss.needs_benign
     questions = len(x) * config.steps * config.restarts
     with asking(model, x, gradients=True, questions=questions, batch=batch) as pace:
-        climb = Ascent(model, loss or config.loss, config, box, starts(x, config, rng), pace)
+        climb = Ascent(known, height, config, box, starts(x, config, rng), pace)
         x_adv = torch.empty_like(x)
         for each in pace.slices(len(x)):
             rows = pace.lay(x[each])
             beside = (y[each], climb.answer(rows)) if benign else (y[each],)
             x_adv[each] = climb(rows, *beside)
     return x_adv
+
+
+def _by_row(loss: Height) -> Height:
+    """A mean over the rows would couple them."""
+
+    def height(logits: Logits, y: Labels | Probs) -> PerRow:
+        value = loss(logits, y)
+        if value.shape != logits.shape[:1]:
+            raise BadInput(
+                "loss",
+                f"must be one number for each of {len(logits)} rows; its shape is"
+                f" {tuple(value.shape)}",
+                'Losses of torch answer so with reduction="none"',
+            )
+        return value
+
+    return height
 
 
 def starts(x: Rows, config: PGD, rng: Generator) -> list[OneRow]:

@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from trilemma.attacks.evasion.gradients import wide
 from trilemma.core.box import Box
 from trilemma.core.pace import Pace, usual
 from trilemma.core.types import Classifier, Logits, PerRow, Rows
@@ -82,7 +83,8 @@ class Laid:
 
 def finite(logits: Logits, gradient: Matrix) -> Mask:
     """Whether a row's answer and gradient are numbers; a sum keeps what is none."""
-    return (logits.sum(1) + gradient.sum(1)).isfinite()
+    total = logits.sum(1, dtype=wide(logits)) + gradient.sum(1, dtype=wide(gradient))
+    return total.isfinite()
 
 
 def filling(pace: Pace, x: Rows, batch: int | None) -> Pace:

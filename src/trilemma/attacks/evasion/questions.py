@@ -186,7 +186,7 @@ class Lane:
     walk: Walk
     rows: Int[Tensor, " r"]
     question: Question | None = None
-    base: Tensor = field(default_factory=lambda: torch.zeros(0))  # queries of each point's row
+    place: Tensor = field(default_factory=lambda: torch.zeros(0))  # its row's how-manieth query
     todo: Tensor | None = None  # the points within the budget; None if all are
     answer: Tensor = field(default_factory=lambda: torch.zeros(0))
     done: int = 0
@@ -194,15 +194,15 @@ class Lane:
     def open(self, question: Question, ledger: Ledger) -> None:
         """Take up a question; what lies beyond the budget is not asked."""
         self.question, self.done = question, 0
-        self.base = ledger.queries[question.rows] + question.order
-        within = self.base < ledger.max_queries
+        self.place = ledger.queries[question.rows] + question.order + 1
+        within = self.place <= ledger.max_queries
         self.todo = None if bool(within.all()) else within.nonzero().squeeze(1)
         kind = ledger.target.x.dtype if ledger.target.scores else torch.bool
-        self.answer = torch.zeros_like(self.base, dtype=kind)
+        self.answer = torch.zeros_like(self.place, dtype=kind)
 
     def left(self) -> int:
         """Points that are still to be asked about."""
-        return (len(self.base) if self.todo is None else len(self.todo)) - self.done
+        return (len(self.place) if self.todo is None else len(self.todo)) - self.done
 
     def take(self, room: int) -> Part:
         """The next points, at most so many."""
@@ -279,7 +279,7 @@ def _ask(oracle: Oracle, ledger: Ledger, running: list[Lane], pace: Pace) -> Non
         room -= len(points[-1])
     asked = _joined(points)
     rows = _joined([_question(lane).rows[part] for lane, part in parts])
-    place = _joined([lane.base[part] for lane, part in parts]) + 1
+    place = _joined([lane.place[part] for lane, part in parts])
     adversarial, told = ask(oracle, target, rows, asked, pace)
     ledger.note(rows, place, asked, adversarial)
     answers = told.split([len(each) for each in points])
@@ -310,8 +310,9 @@ def ask(
     inputs: Rows = pace.lay(points.view(-1, *target.shape))
     answers, y = oracle(inputs), target.y[rows]
     hit = answers.argmax(1) == y
-    # an answer that is no number turns no row
-    adversarial = (hit if target.targeted else ~hit) & answers.sum(1).isfinite()
+    adversarial = hit if target.targeted else ~hit
+    if not math.isfinite(answers.sum().item()):  # an answer that is no number turns no row
+        adversarial &= answers.sum(1).isfinite()
     if not target.scores:
         return adversarial, adversarial
     own = answers.gather(1, y.view(-1, 1)).squeeze(1)

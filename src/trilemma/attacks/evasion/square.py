@@ -13,7 +13,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from trilemma.attacks.evasion.climb import Found
-from trilemma.attacks.evasion.gradients import check_inside
+from trilemma.attacks.evasion.gradients import check_inside, check_labels, no_less, watched
 from trilemma.attacks.evasion.pool import Index, capacity, filling
 from trilemma.attacks.evasion.windows import (
     EVERYWHERE,
@@ -100,7 +100,8 @@ def square(
         one of the smallest lead. A row with an answer that is not a finite number is NaN.
 
     Raises:
-        BadInput: some input lies outside the box.
+        BadInput: some input lies outside the box; labels are not one a row or not among the
+            model's classes.
 
     Example:
         >>> import torch
@@ -115,6 +116,7 @@ def square(
         Andriushchenko et al. 2020, algorithms 1-3.
     """
     check_inside("Square", x, box)
+    y = check_labels(x, y)
     if config.ball.radius == 0 or len(x) == 0:
         return x.detach().clone()
     return search(model, x, y, config, box=box, rng=rng, batch=batch).x_adv
@@ -136,7 +138,7 @@ def search(
         asking(model, x, gradients=False, questions=questions, batch=batch) as pace,
         torch.no_grad(),
     ):
-        asked = _Asked(model, x.detach(), y, box, filling(pace, x, batch))
+        asked = _Asked(watched(model, y), x.detach(), y, box, filling(pace, x, batch))
         best, lowest = _run(asked, torch.arange(len(x), device=x.device), config, rng)
         for _ in range(config.restarts - 1):
             left = (lowest >= 0).nonzero().squeeze(1)
@@ -308,9 +310,9 @@ class _L2:
         z[first] = x  # what the windows share counts once
         there = _squares(z[second] - beside)
         unused = (self.ball.radius**2 - part.used).clamp_(min=0)
-        new = here.div_(mass.sqrt().clamp_(min=TINY)).add_(self.bumps[t])
+        new = here.div_(mass.sqrt().clamp_(min=no_less(TINY, z))).add_(self.bumps[t])
         size = (mass + there).add_(unused, alpha=1 / z.shape[-1]).sqrt_()
-        new *= size / _squares(new).sqrt_().clamp_(min=TINY)
+        new *= size / _squares(new).sqrt_().clamp_(min=no_less(TINY, z))
         z[second] = beside
         z[first] = self.asked.clip(new.add_(x), first)
         return z

@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
-from trilemma.attacks.evasion.gradients import check_inside
+from trilemma.attacks.evasion.gradients import check_classes, check_inside, check_labels
 from trilemma.attacks.evasion.pgd import PGD, Ascent, starts
 from trilemma.core.box import UNIT, Box
 from trilemma.core.modes import evaluating
@@ -45,7 +45,8 @@ def targeted_examples(
         where a gradient was not finite.
 
     Raises:
-        BadInput: some input lies outside the box.
+        BadInput: some input lies outside the box; labels are not one a row or not among the
+            model's classes.
 
     Example:
         >>> import torch
@@ -64,9 +65,11 @@ def targeted_examples(
         Song et al., "Privacy risks of securing machine learning models", CCS 2019, eq. 19.
     """
     check_inside("targeted examples", x, box)
-    x, config = x.detach(), dataclasses.replace(config, targeted=True)
+    x, y, config = x.detach(), check_labels(x, y), dataclasses.replace(config, targeted=True)
     with evaluating(model), torch.no_grad():
-        classes = model(x[:1]).shape[1]
+        logits = model(x[:1])
+    check_classes(logits, y)
+    classes = logits.shape[1]
     targets = wrong_labels(y, classes)
     examples = x.unsqueeze(1).expand(-1, classes - 1, *x.shape[1:]).clone()
     if config.ball.radius == 0 or targets.numel() == 0:

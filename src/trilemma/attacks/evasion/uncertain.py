@@ -7,7 +7,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import Generator
 
-from trilemma.attacks.evasion.gradients import check_inside
+from trilemma.attacks.evasion.gradients import check_inside, watched
 from trilemma.attacks.evasion.losses import uniform_divergence
 from trilemma.attacks.evasion.pgd import PGD, Ascent, starts
 from trilemma.core.balls import Ball
@@ -67,7 +67,7 @@ def uncertain_examples(
         (n, *x) points of the ball and of the box; NaN where a gradient was not finite.
 
     Raises:
-        BadInput: some input lies outside the box.
+        BadInput: some input lies outside the box; the model has a single class.
 
     Example:
         >>> import torch
@@ -97,7 +97,7 @@ def uncertain_examples(
     )
     questions = len(x) * config.steps
     with asking(model, x, gradients=True, questions=questions, batch=batch) as pace:
-        climb = Ascent(model, uniform_divergence, path, box, starts(x, path, rng), pace)
+        climb = Ascent(watched(model), uniform_divergence, path, box, starts(x, path, rng), pace)
         found = torch.empty_like(x)
         for each in pace.slices(len(x)):
             found[each] = climb(pace.lay(x[each]))

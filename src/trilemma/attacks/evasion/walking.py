@@ -14,7 +14,7 @@ from torch import Generator, Tensor
 
 from trilemma.attacks.evasion.boundary import Boundary
 from trilemma.attacks.evasion.directions import Directions
-from trilemma.attacks.evasion.gradients import check_inside
+from trilemma.attacks.evasion.gradients import check_inside, check_labels
 from trilemma.attacks.evasion.questions import Leave, Ledger, Target, Walk, drive
 from trilemma.attacks.evasion.shrinkage import Bands, shrink
 from trilemma.attacks.evasion.starts import candidates, find
@@ -214,8 +214,7 @@ def prepared(
         BadInput: an input outside the box or without its label; a label that the oracle does not
             know.
     """
-    if len(x) != len(y):
-        raise BadInput(attack, f"got {len(x)} inputs and {len(y)} labels", "Give one label a row")
+    y = check_labels(x, y)
     if len(y) and not 0 <= int(y.min()) <= int(y.max()) < oracle.classes:
         raise BadInput(
             attack,
