@@ -48,9 +48,9 @@ INSIDE = {  # attacks that look for a misclassified point in a ball
     "PGD-100": lambda ball: ev.PGD(ball=ball, steps=100),
     "CW-100": lambda ball: ev.CW100(ball=ball),
     "APGD-CE": lambda ball: ev.APGD(ball=ball),
-    "APGD-T": lambda ball: ev.APGDT(ball=ball),
 }
 COSTLY = {
+    "APGD-T": lambda ball: ev.APGDT(ball=ball),
     "FAB-T": lambda ball: ev.FABT(ball=ball),
     "Square, 5,000 queries": lambda ball: ev.Square(ball=ball),
     "AutoAttack": lambda ball: ev.AutoAttack(ball=ball),
@@ -84,16 +84,17 @@ Job = Callable[[nn.Module, Tensor, Tensor], dict[str, Any]]
 
 def jobs(many: int, few: int) -> Iterator[tuple[str, Job, int]]:
     """Every attack by title, and for how many images; each returns what it found."""
-    for ball in (LINF, EUCLIDEAN):
-        where = f"{type(ball).__name__} {ball.radius:g}"
-        for title, config in INSIDE.items():
-            yield f"{title} ({where})", _inside(config(ball)), many
-        for title, config in COSTLY.items():
-            yield f"{title} ({where})", _inside(config(ball)), few
+    where = f"Linf {LINF.radius:g}"
+    for title, config in INSIDE.items():
+        yield f"{title} ({where})", _inside(config(LINF)), many
+    for title, config in COSTLY.items():
+        yield f"{title} ({where})", _inside(config(LINF)), few
+    yield f"PGD-20 (L2 {EUCLIDEAN.radius:g})", _inside(ev.PGD(ball=EUCLIDEAN)), many
+    yield f"AutoAttack (L2 {EUCLIDEAN.radius:g})", _inside(ev.AutoAttack(ball=EUCLIDEAN)), few
     for title, config in NEAREST.items():
-        yield title, _nearest(config), many
-    yield f"targeted PGD-20, all wrong labels (Linf {LINF.radius:g})", _all_labels, few
-    yield f"uncertain examples, 10 steps (Linf {LINF.radius:g})", _uncertain, many
+        yield title, _nearest(config), few
+    yield f"targeted PGD-20, all wrong labels ({where})", _all_labels, few
+    yield f"uncertain examples, 10 steps ({where})", _uncertain, many
     for norm in (2, math.inf):
         for title, config in decisions(norm, QUERIES).items():
             where = "L2" if norm == 2 else "Linf"

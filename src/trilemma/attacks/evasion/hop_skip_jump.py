@@ -54,7 +54,7 @@ class HopSkipJump:
 
     Example:
         >>> HopSkipJump(norm=2, max_queries=2500).first
-        30
+        50
     """
 
     REVISION: ClassVar[int] = 1
@@ -62,7 +62,7 @@ class HopSkipJump:
     norm: Norm = 2.0
     max_queries: Annotated[int, Field(ge=1)] = 2500
     targeted: bool = False
-    first: Annotated[int, Field(ge=2)] = 30
+    first: Annotated[int, Field(ge=2)] = 50
     memory: Annotated[float, Field(ge=0, lt=1)] = 0.8
     shrink: bool = True
     probe: Annotated[float | None, Field(gt=0, le=1)] = 0.05

@@ -2,20 +2,21 @@
 
 import math
 from collections.abc import Generator
+from functools import partial
 
 import torch
 from jaxtyping import Float
 from torch import Generator as Random
 from torch import Tensor
 
-from trilemma.attacks.evasion.questions import Answer, Question
-from trilemma.attacks.evasion.steps import Group, bisect
+from trilemma.attacks.evasion.questions import Answer, Part, Question
+from trilemma.attacks.evasion.steps import Group
 from trilemma.core.box import Box
 from trilemma.core.types import Rows
 
 TRIES = 50  # noises before the fall-backs
 GRAINS = (1, 2, 4, 7, 14)  # side of the squares of one value, in pixels
-HALVINGS = 4  # of the way to a start, before it is compared with the next
+HALVINGS = 5  # of the distance in which starts are compared
 
 
 def candidates(
@@ -64,35 +65,72 @@ def find(
 ) -> Generator[Question, Answer, tuple[Tensor, Tensor]]:
     """A start for each row: of the first `wanted` candidates the nearest, else the first found.
 
-    A candidate is asked about at the distance of the nearest start so far, on the line from the
-    row to it: only if that is adversarial is it nearer.
-
     Returns:
         (r, d) adversarial points, and (r,) whether there is one.
     """
+    far, found = group.x, torch.zeros_like(group.rows, dtype=torch.bool)
+    if len(tries):
+        far, found = yield from _nearest(group, tries[:wanted])
+    far = far.clone()
+    for candidate in tries[wanted:]:
+        left = (~found).nonzero().squeeze(1)
+        if len(left) == 0:
+            break
+        yield from _take(group, left, candidate.expand(len(left), -1), far, found)
+    left = (~found).nonzero().squeeze(1)
+    if len(left):  # the last fall-back depends on the row: its negative
+        yield from _take(group, left, group.negative()[left], far, found)
+    return far, found
+
+
+def _take(
+    group: Group, rows: Tensor, point: Tensor, far: Tensor, found: Tensor
+) -> Generator[Question, Answer, None]:
+    """Ask about a point for each of some rows, and write it down where it is a start."""
+    hit = yield group.ask(rows, point)
+    far[rows[hit]], found[rows[hit]] = point[hit], True
+
+
+def _nearest(
+    group: Group, tries: Float[Tensor, "k d"]
+) -> Generator[Question, Answer, tuple[Tensor, Tensor]]:
+    """The candidates race: which is still adversarial, the nearer it is brought to the row?
+
+    All are asked about at once; then those that are left at a common distance, halved between
+    where some are and where none is. Those that lag behind drop out, so that ten candidates cost
+    little more queries than three. (That one which is not adversarial at a distance may be so
+    nearer by is left out of account, as in any bisection.)
+    """
     x = group.x
-    far = x.clone()
-    distance = x.new_full((len(x),), math.inf)
-    for count, candidate in enumerate(tries):
-        way = candidate - x
-        length = group.length(way)
-        rows = (length > 0).nonzero().squeeze(1)
-        if count >= wanted:
-            rows = rows[distance[rows].isinf()]
-            if len(rows) == 0 and count >= wanted:
-                break
-        share = (distance / length).clamp(max=1.0)[rows].view(-1, 1)
-        point = group.box.clip(x[rows] + share * way[rows])
-        hit = yield group.ask(rows, point)
-        if bool(hit.any()):
-            rows, point = rows[hit], point[hit]
-            point = yield from bisect(group.of(rows), point, HALVINGS)
-            far[rows] = point
-            distance[rows] = group.length(far - x)[rows]
-    missing = distance.isinf().nonzero().squeeze(1)
-    if len(missing):  # the last fall-back depends on the row: its negative
-        point = group.negative()[missing]
-        hit = yield group.ask(missing, point)
-        far[missing[hit]] = point[hit]
-        distance[missing[hit]] = group.length(far - x)[missing[hit]]
-    return far, distance.isfinite()
+    length = torch.stack([group.length(each - x) for each in tries], 1)
+    running = length > 0
+    low, high = torch.zeros_like(length[:, 0]), torch.full_like(length[:, 0], math.inf)
+    for lap in range(1 + (HALVINGS if len(tries) > 1 else 0)):
+        radius = high if lap == 0 else (low + high) / 2
+        row, which = running.nonzero(as_tuple=True)
+        share = (radius[row] / length[row, which]).clamp(max=1.0)
+        hit = yield Question(
+            rows=group.rows[row],
+            order=(running.cumsum(1) - 1)[row, which],
+            points=partial(_between_rows, group, tries, row, which, share),
+        )
+        ahead = torch.zeros_like(running).index_put((row, which), hit)
+        some = ahead.any(1)
+        running = ahead if lap == 0 else torch.where(some.view(-1, 1), ahead, running)
+        nearest = length.masked_fill(~running, math.inf).amin(1)
+        low = torch.where(some, low, radius) if lap else low
+        high = torch.where(some, radius.minimum(nearest) if lap == 0 else radius, high)
+    found = running.any(1)
+    first = length.masked_fill(~running, math.inf).argmin(1)
+    everywhere = group.everywhere()
+    share = (high / length[everywhere, first]).clamp(max=1.0)
+    far = _between_rows(group, tries, everywhere, first, share, slice(None))
+    return torch.where(found.view(-1, 1), far, x), found
+
+
+def _between_rows(
+    group: Group, tries: Tensor, row: Tensor, which: Tensor, share: Tensor, part: Part
+) -> Tensor:
+    """Points on the lines from rows to candidates."""
+    start = group.x[row[part]]
+    return group.box.clip(start + share[part].view(-1, 1) * (tries[which[part]] - start))
