@@ -16,7 +16,7 @@ class Metered:
         limit: rows, at least 0.
 
     Attributes:
-        spent: rows answered so far; a row asked about twice counts twice.
+        spent: rows sent so far; a row asked about twice counts twice.
 
     Raises:
         BadInput: a negative limit.

@@ -13,8 +13,8 @@ from trilemma.core.types import PerRow, Rows
 class Boundary:
     """The best adversarial point of each row, its distance, and the distance after q queries.
 
-    Attributes:
-        x_adv: (n, *x) nearest adversarial point that was asked about, in the attack's norm; the
+    Args:
+        x_adv: (n, ...) nearest adversarial point that was asked about, in the attack's norm; the
             input itself where there is none.
         distance: (n,) of `x_adv` from the input, in the attack's norm; 0 for a row that is
             misclassified as it is, infinite where no adversarial point was found.

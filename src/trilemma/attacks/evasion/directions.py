@@ -21,7 +21,7 @@ Bank: TypeAlias = Float[Tensor, "m d"]
 Directions: TypeAlias = Callable[[int, int], Bank]  # (place of the first, how many)
 Sample: TypeAlias = Callable[[int, Generator], Bank]
 BLOCK = 2**21  # bytes that are drawn at once, about
-KEPT = 32  # blocks
+KEPT = 4  # blocks
 
 
 def endless(sample: Sample, like: Float[Tensor, "n d"], rng: Generator) -> Directions:

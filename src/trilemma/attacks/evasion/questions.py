@@ -28,7 +28,7 @@ Part: TypeAlias = slice | Int[Tensor, " p"]  # some of a question's points
 Answer: TypeAlias = Bool[Tensor, " m"]  # whether each point is adversarial
 Margin: TypeAlias = Float[Tensor, " m"]  # how far each point is from adversarial, in nats
 MARKS = 64  # budgets of a trace
-SOME = 1024  # rows at a time where all are gone through
+SOME = 128  # rows at a time where all are gone through
 
 
 @dataclass(frozen=True)
@@ -156,9 +156,11 @@ class Ledger:
     def close(self) -> Boundary:
         """The books as the attack's result."""
         target, found = self.target, self.distance.isfinite()
-        parts = zip(self.best.split(SOME), target.x.split(SOME), strict=True)
-        measured = zip(*(sizes(best - x) for best, x in parts), strict=True)
-        l0, l1, l2, linf = (torch.cat(each).where(found, math.inf) for each in measured)
+        measured = self.distance.new_empty(4, len(found))
+        for start in range(0, len(found), SOME):
+            rows = slice(start, start + SOME)
+            measured[:, rows] = torch.stack(sizes(self.best[rows] - target.x[rows]))
+        l0, l1, l2, linf = measured.where(found, math.inf)
         return Boundary(
             x_adv=self.best.view(-1, *target.shape),
             distance=self.distance,

@@ -14,7 +14,7 @@ from trilemma.core.types import PerRow
 class Bands:
     """The frequencies of a (c, h, w) image under the cosine transform, in rings of like frequency.
 
-    Attributes:
+    Args:
         rows: (h, h) orthonormal cosine transform along the height.
         columns: (w, w) along the width.
         ring: (h w,) the ring of each frequency, that of radius r holding r - 1/2 to r + 1/2.

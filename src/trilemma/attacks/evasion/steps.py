@@ -97,7 +97,7 @@ def _cut(group: Group, far: Flat, share: PerRow, reach: PerRow) -> Flat:
 class Slope:
     """An estimate of the gradient, up to a factor.
 
-    Attributes:
+    Args:
         sum: (r, d).
         variance: (r,) of the noise in one of its coordinates.
     """
