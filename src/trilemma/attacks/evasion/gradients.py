@@ -16,7 +16,7 @@ Wanted: TypeAlias = Labels | Probs  # of each row: its label, or a weight for ea
 
 TOLERANCE = 1e-6  # inputs may leave the box by the rounding of a rescaling, and no further
 
-SOME = 1024  # rows at a time where all are gone through
+SOME = 128  # rows at a time where all are gone through
 
 
 def check_inside(attack: str, x: Rows, box: Box) -> None:
