@@ -31,7 +31,8 @@ def candidates(
     """
     noise = []
     for index in range(TRIES):
-        grain, reach = GRAINS[index % len(GRAINS)], 4.0 ** (index // len(GRAINS))
+        grain = GRAINS[index % len(GRAINS)]
+        reach = min(4.0 ** (index // len(GRAINS)), torch.finfo(like.dtype).max / 8)
         level = _grainy(like.shape, grain, rng).to(like)
         noise.append(_between(level, box, reach))
     plain = [_between(torch.full_like(like, level), box, 4.0) for level in (0.0, 0.5, 1.0)]
