@@ -1,0 +1,327 @@
+"""What a network is made of, as bounds need it: affine maps with their adjoints, ReLU, addition.
+
+An affine map z = W x + b is known by five actions, so that W is never written out. Rows come in
+two shapes: (n, *s) one vector a row, and (n, m, *s) m vectors for each of n rows.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from trilemma.core.types import Rows
+
+Many: TypeAlias = Float[Tensor, "n m *x"]  # m vectors for each of n rows
+Numbers: TypeAlias = Float[Tensor, "n m"]
+
+
+class Affine(Protocol):
+    """z = W x + b."""
+
+    def value(self, x: Rows) -> Rows:
+        """W x + b."""
+
+    def matrix(self, x: Many) -> Many:
+        """W x."""
+
+    def absolute(self, x: Rows) -> Rows:
+        """|W| x: of a radius, the radius of the image."""
+
+    def squared(self, x: Rows) -> Rows:
+        """(W * W) x, elementwise squares: of squared lengths along the axes, those of the image."""
+
+    def adjoint(self, c: Many) -> Many:
+        """W^T c."""
+
+    def constant(self, c: Many) -> Numbers:
+        """<c, b>."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dense:
+    """A fully connected layer, on the last axis."""
+
+    layer: nn.Linear
+
+    def value(self, x: Rows) -> Rows:
+        """W x + b."""
+        return F.linear(x, self.layer.weight, self.layer.bias)
+
+    def matrix(self, x: Many) -> Many:
+        """W x."""
+        return F.linear(x, self.layer.weight)
+
+    def absolute(self, x: Rows) -> Rows:
+        """|W| x."""
+        return F.linear(x, self.layer.weight.abs())
+
+    def squared(self, x: Rows) -> Rows:
+        """(W * W) x."""
+        return F.linear(x, self.layer.weight.square())
+
+    def adjoint(self, c: Many) -> Many:
+        """W^T c."""
+        return c @ self.layer.weight
+
+    def constant(self, c: Many) -> Numbers:
+        """<c, b>."""
+        if self.layer.bias is None:
+            return _nothing(c)
+        return (c * self.layer.bias).flatten(2).sum(2)
+
+
+@dataclass(frozen=True, eq=False)
+class Convolution:
+    """A convolution with zero padding.
+
+    Args:
+        layer: its weights, stride, padding, dilation and groups.
+        shape: (channels, height, width) of its input.
+    """
+
+    layer: nn.Conv2d
+    shape: torch.Size
+
+    def value(self, x: Rows) -> Rows:
+        """W x + b."""
+        return self._convolved(x, self.layer.weight, self.layer.bias)
+
+    def matrix(self, x: Many) -> Many:
+        """W x."""
+        return _one_by_one(lambda rows: self._convolved(rows, self.layer.weight), x)
+
+    def absolute(self, x: Rows) -> Rows:
+        """|W| x."""
+        return self._convolved(x, self.layer.weight.abs())
+
+    def squared(self, x: Rows) -> Rows:
+        """(W * W) x."""
+        return self._convolved(x, self.layer.weight.square())
+
+    def adjoint(self, c: Many) -> Many:
+        """W^T c, a transposed convolution that gives back the input's own size."""
+        return _one_by_one(self._transposed, c)
+
+    def constant(self, c: Many) -> Numbers:
+        """<c, b>."""
+        if self.layer.bias is None:
+            return _nothing(c)
+        return c.flatten(3).sum(3) @ self.layer.bias
+
+    def _convolved(self, x: Rows, weight: Tensor, bias: Tensor | None = None) -> Rows:
+        layer = self.layer
+        return F.conv2d(
+            x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups
+        )
+
+    def _transposed(self, c: Rows) -> Rows:
+        layer = self.layer
+        padding = [_sides(layer, axis) for axis in (0, 1)]
+        reached = [
+            (c.shape[2 + axis] - 1) * layer.stride[axis]
+            - 2 * padding[axis]
+            + layer.dilation[axis] * (layer.kernel_size[axis] - 1)
+            + 1
+            for axis in (0, 1)
+        ]
+        beyond = [self.shape[1 + axis] - reached[axis] for axis in (0, 1)]
+        return F.conv_transpose2d(
+            c, layer.weight, None, layer.stride, padding, beyond, layer.groups, layer.dilation
+        )
+
+
+def _sides(layer: nn.Conv2d, axis: int) -> int:
+    """Zeros on each side."""
+    if layer.padding == "valid":
+        return 0
+    if layer.padding == "same":  # with stride 1; odd sums are refused when the model is read
+        return layer.dilation[axis] * (layer.kernel_size[axis] - 1) // 2
+    return int(layer.padding[axis])
+
+
+@dataclass(frozen=True, eq=False)
+class Pooling:
+    """An average pool, or whatever else is linear without weights and of no negative entry.
+
+    Args:
+        layer: the map.
+        shape: of its input.
+    """
+
+    layer: Callable[[Tensor], Tensor]
+    shape: torch.Size
+
+    def value(self, x: Rows) -> Rows:
+        """W x."""
+        return self.layer(x)
+
+    def matrix(self, x: Many) -> Many:
+        """W x."""
+        return _one_by_one(self.layer, x)
+
+    def absolute(self, x: Rows) -> Rows:
+        """|W| x, which is W x."""
+        return self.layer(x)
+
+    def squared(self, x: Rows) -> Rows:
+        """(W * W) x <= (max W) W x; used for no more than a bound, and 1 is the largest entry."""
+        return self.layer(x)
+
+    def adjoint(self, c: Many) -> Many:
+        """W^T c, the map's own backward pass."""
+        deeper = torch.is_grad_enabled()
+        with torch.enable_grad():
+            x = c.new_zeros(math.prod(c.shape[:2]), *self.shape, requires_grad=True)
+            (back,) = torch.autograd.grad(
+                self.layer(x), x, c.flatten(0, 1), create_graph=deeper
+            )
+        return back.view(*c.shape[:2], *self.shape)
+
+    def constant(self, c: Many) -> Numbers:
+        """0."""
+        return _nothing(c)
+
+
+@dataclass(frozen=True, eq=False)
+class Reshaping:
+    """The same numbers in another shape.
+
+    Args:
+        before: shape of a row.
+        after: its new shape.
+    """
+
+    before: torch.Size
+    after: torch.Size
+
+    def value(self, x: Rows) -> Rows:
+        """The row in its new shape."""
+        return x.reshape(len(x), *self.after)
+
+    def matrix(self, x: Many) -> Many:
+        """Each vector in its new shape."""
+        return x.reshape(*x.shape[:2], *self.after)
+
+    absolute = squared = value
+
+    def adjoint(self, c: Many) -> Many:
+        """Back to the old shape."""
+        return c.reshape(*c.shape[:2], *self.before)
+
+    def constant(self, c: Many) -> Numbers:
+        """0."""
+        return _nothing(c)
+
+
+@dataclass(frozen=True, eq=False)
+class Scaling:
+    """Feature by feature a factor and a shift: batch norm in eval mode, normalisation.
+
+    Args:
+        terms: the factor and the shift, each broadcasting over a row; asked for at every use, so
+            that gradients reach what they are computed from.
+    """
+
+    terms: Callable[[], tuple[Tensor, Tensor]]
+
+    def value(self, x: Rows) -> Rows:
+        """W x + b."""
+        factor, shift = self.terms()
+        return x * factor + shift
+
+    def matrix(self, x: Many) -> Many:
+        """W x."""
+        return x * self.terms()[0]
+
+    def absolute(self, x: Rows) -> Rows:
+        """|W| x."""
+        return x * self.terms()[0].abs()
+
+    def squared(self, x: Rows) -> Rows:
+        """(W * W) x."""
+        return x * self.terms()[0].square()
+
+    adjoint = matrix
+
+    def constant(self, c: Many) -> Numbers:
+        """<c, b>."""
+        return (c * self.terms()[1]).flatten(2).sum(2)
+
+
+@dataclass(frozen=True, eq=False)
+class Contrast:
+    """Linear combinations of the last layer's outputs, each row its own.
+
+    Args:
+        weight: (n or 1, m, h).
+        bias: (n or 1, m).
+    """
+
+    weight: Float[Tensor, "n m h"]
+    bias: Float[Tensor, "n m"]
+
+    def value(self, x: Rows) -> Rows:
+        """W x + b."""
+        return _by_row(self.weight, x) + self.bias
+
+    def matrix(self, x: Many) -> Many:
+        """W x."""
+        return x @ self.weight.mT
+
+    def absolute(self, x: Rows) -> Rows:
+        """|W| x."""
+        return _by_row(self.weight.abs(), x)
+
+    def squared(self, x: Rows) -> Rows:
+        """(W * W) x."""
+        return _by_row(self.weight.square(), x)
+
+    def adjoint(self, c: Many) -> Many:
+        """W^T c."""
+        return c @ self.weight
+
+    def constant(self, c: Many) -> Numbers:
+        """<c, b>."""
+        return (c * self.bias.unsqueeze(1)).sum(2)
+
+
+def _by_row(weight: Float[Tensor, "n m h"], x: Float[Tensor, "r h"]) -> Float[Tensor, "r m"]:
+    if len(weight) == 1:
+        return F.linear(x, weight[0])
+    return (weight @ x.unsqueeze(2)).squeeze(2)
+
+
+@dataclass(frozen=True)
+class Rectifier:
+    """max(0, x), feature by feature."""
+
+
+@dataclass(frozen=True)
+class Addition:
+    """The sum of two values.
+
+    Args:
+        second: factor of the second one, 1 or -1.
+    """
+
+    second: int = 1
+
+
+Operation: TypeAlias = (
+    Dense | Convolution | Pooling | Reshaping | Scaling | Contrast | Rectifier | Addition
+)
+
+
+def _one_by_one(layer: Callable[[Tensor], Tensor], x: Many) -> Many:
+    """A layer on each of many vectors."""
+    done = layer(x.flatten(0, 1))
+    return done.view(*x.shape[:2], *done.shape[1:])
+
+
+def _nothing(c: Many) -> Numbers:
+    return c.new_zeros(c.shape[:2])
