@@ -21,6 +21,7 @@ from trilemma.core.pace import Pace, usual
 from trilemma.core.types import Labels, Logits, Rows
 
 Domain: TypeAlias = Interval
+INTERVAL = Interval()
 
 # Lower bounds of a network's outputs over a region
 BOUNDS: Mapping[type[Domain], Callable[[Any, Network, Region], Numbers]] = {
@@ -45,7 +46,7 @@ def output_bounds(
     model: object,
     x: Rows,
     ball: Ball,
-    domain: Domain = Interval(),
+    domain: Domain = INTERVAL,
     box: Box | None = None,
     *,
     batch: int | None = None,
@@ -87,7 +88,7 @@ def margins(
     x: Rows,
     y: Labels,
     ball: Ball,
-    domain: Domain = Interval(),
+    domain: Domain = INTERVAL,
     box: Box | None = None,
     *,
     batch: int | None = None,

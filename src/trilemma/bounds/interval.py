@@ -2,13 +2,10 @@
 
 import torch
 from pydantic.dataclasses import dataclass
-from torch import Tensor
 
-from trilemma.bounds.network import Network, Node
+from trilemma.bounds.network import Network
 from trilemma.bounds.operations import (
     Addition,
-    Convolution,
-    Dense,
     Numbers,
     Rectifier,
     Reshaping,
@@ -44,7 +41,6 @@ def interval(config: Interval, network: Network, region: Region) -> Numbers:
 def intervals(network: Network, region: Region) -> list[Ends]:
     """Lower and upper bounds of every value of the network, the input's first."""
     ends: list[Ends] = [region.hull]
-    centres: dict[int, Ends] = {0: (region.centre, region.radius.expand_as(region.centre))}
     squares = _squares(network, region) if isinstance(region.ball, L2) else {}
     for place, node in enumerate(network.nodes, start=1):
         lower, upper = ends[node.inputs[0]]
@@ -53,10 +49,10 @@ def intervals(network: Network, region: Region) -> list[Ends]:
         elif isinstance(node.operation, Addition):
             ends.append(_added(node.operation, ends[node.inputs[0]], ends[node.inputs[1]]))
         else:
-            centre, radius = centres.pop(node.inputs[0], None) or (
-                (upper + lower) / 2,
-                (upper - lower) / 2,
-            )
+            if node.inputs[0] == 0:  # as they were given, not rounded twice
+                centre, radius = region.centre, region.radius.expand_as(region.centre)
+            else:
+                centre, radius = (upper + lower) / 2, (upper - lower) / 2
             centre = node.operation.value(centre)
             radius = node.operation.absolute(radius)
             ends.append((centre - radius, centre + radius))

@@ -115,9 +115,7 @@ class Convolution:
 
     def _convolved(self, x: Rows, weight: Tensor, bias: Tensor | None = None) -> Rows:
         layer = self.layer
-        return F.conv2d(
-            x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups
-        )
+        return F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
 
     def _transposed(self, c: Rows) -> Rows:
         layer = self.layer
@@ -177,9 +175,7 @@ class Pooling:
         deeper = torch.is_grad_enabled()
         with torch.enable_grad():
             x = c.new_zeros(math.prod(c.shape[:2]), *self.shape, requires_grad=True)
-            (back,) = torch.autograd.grad(
-                self.layer(x), x, c.flatten(0, 1), create_graph=deeper
-            )
+            (back,) = torch.autograd.grad(self.layer(x), x, c.flatten(0, 1), create_graph=deeper)
         return back.view(*c.shape[:2], *self.shape)
 
     def constant(self, c: Many) -> Numbers:

@@ -7,7 +7,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from trilemma.bounds.operations import Many, Numbers
-from trilemma.core.balls import L2, Ball, Linf
+from trilemma.core.balls import L2, Ball
 from trilemma.core.box import Box
 from trilemma.core.errors import BadInput
 from trilemma.core.types import Rows
@@ -50,7 +50,8 @@ class Region:
         """
         flat = c.flatten(2)
         if isinstance(self.ball, L2):
-            sphere = _dot(flat, self.x) - self.ball.radius * torch.linalg.vector_norm(flat, dim=2)
+            length: Tensor = torch.linalg.vector_norm(flat, dim=2)
+            sphere = _dot(flat, self.x) - self.ball.radius * length
             return sphere.maximum(self._least_of_the_hull(flat)) if self.cut else sphere
         return self._least_of_the_hull(flat)
 

@@ -52,7 +52,9 @@ def read(model: object, x: Rows) -> Network:
     """
     if not isinstance(model, nn.Module):
         raise BadInput(
-            "model", f"is a {type(model).__name__}", "Bounds need an nn.Module, whose layers are read"
+            "model",
+            f"is a {type(model).__name__}",
+            "Bounds need an nn.Module, whose layers are read",
         )
     made_of = (tuple(map(id, model.modules())), x.shape[1:], x.dtype, x.device)
     known = _READ.get(model)
@@ -100,7 +102,9 @@ class _Reading:
                 continue
             value = self._carried_out(step)
             self.values[step] = value
-            if isinstance(value, Tensor) and any(each in self.places for each in step.all_input_nodes):
+            if isinstance(value, Tensor) and any(
+                each in self.places for each in step.all_input_nodes
+            ):
                 self._take(step, value)
         raise BadInput("model", "returns nothing")
 
@@ -121,9 +125,8 @@ class _Reading:
 
     def _carried_out(self, step: fx.Node) -> Any:
         data = any(each in self.places for each in step.all_input_nodes)
-        args, kwargs = (
-            fx.map_arg(given, self.values.__getitem__) for given in (step.args, step.kwargs)
-        )
+        args: Any = fx.map_arg(step.args, self.values.__getitem__)
+        kwargs: Any = fx.map_arg(step.kwargs, self.values.__getitem__)
         with torch.set_grad_enabled(not data and torch.is_grad_enabled()):
             match step.op:
                 case "get_attr":
@@ -169,11 +172,12 @@ class _Reading:
             return SAME
         if step.target in POOLS and step.op == "call_function":
             pool, rest, named = step.target, step.args[1:], step.kwargs
-            return Pooling(lambda x: pool(x, *rest, **named), shape)  # type: ignore[operator]
-        rule = ARITHMETIC.get(step.target)
-        if rule is None or len(step.args) != 2 or step.kwargs:
+            return Pooling(lambda x: pool(x, *rest, **named), shape)
+        combine = ARITHMETIC.get(step.target)
+        if combine is None or len(step.args) != 2 or step.kwargs:
             return None
-        return rule(*(self._operand(each, value) for each in step.args))
+        first, second = step.args
+        return combine(self._operand(first, value), self._operand(second, value))
 
     def _operand(self, given: Any, value: Tensor) -> Tensor | None:
         """A constant, without a row axis; None is a value that depends on the input."""
@@ -243,7 +247,9 @@ RECTIFIERS = {torch.relu, F.relu, "relu"}
 SAMES = {F.dropout, F.dropout2d, "contiguous"}
 POOLS = {F.avg_pool2d, F.adaptive_avg_pool2d}
 
-Operand = Tensor | None  # None: a value that depends on the input; empty: of a shape that does not fit
+Operand = (
+    Tensor | None
+)  # None: a value that depends on the input; empty: of a shape that does not fit
 
 
 def _scaled(factor: Tensor, shift: Tensor) -> Scaling | None:

@@ -160,6 +160,7 @@ class Ledger:
         for start in range(0, len(found), SOME):
             rows = slice(start, start + SOME)
             measured[:, rows] = torch.stack(sizes(self.best[rows] - target.x[rows]))
+            self.trace[rows] = self.trace[rows].cummin(1).values
         l0, l1, l2, linf = measured.where(found, math.inf)
         return Boundary(
             x_adv=self.best.view(-1, *target.shape),
@@ -170,7 +171,7 @@ class Ledger:
             linf=linf,
             queries=self.queries,
             budgets=self.budgets,
-            trace=self.trace.cummin(1).values,
+            trace=self.trace,
             exhausted=self.unfinished & (self.queries < self.max_queries),
         )
 
