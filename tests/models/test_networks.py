@@ -6,7 +6,16 @@ from torch import nn
 
 from trilemma.core.errors import BadInput
 from trilemma.core.generators import seeded
-from trilemma.models import block_cnn, fashion_cnn, mlp, small_cnn, yale_cnn
+from trilemma.models import (
+    block_cnn,
+    fashion_cnn,
+    mlp,
+    plain_resnet,
+    small_cnn,
+    wide_resnet,
+    yale_cnn,
+)
+from trilemma.models.residual import PlainUnit, WideUnit
 
 
 @pytest.fixture(autouse=True)
@@ -84,3 +93,52 @@ def test_logits_at_the_start_depend_on_the_input(make):
 def test_a_row_of_a_table_is_no_image():
     with pytest.raises(BadInput, match=r"shape \(30,\).*MLP"):
         small_cnn((30,), 2)
+
+
+def test_the_wide_network_is_table_13s_third_column():
+    """Res c-n: n units of c channels; the first unit of the later groups halves the image."""
+    network = wide_resnet((3, 32, 32), 10, scale=10, units=5)
+    units = [layer for layer in network if isinstance(layer, WideUnit)]
+    assert [unit.first.out_channels for unit in units] == [160] * 5 + [320] * 5 + [640] * 5
+    halved = [i for i, unit in enumerate(units) if unit.first.stride == (2, 2)]
+    assert halved == [5, 10]
+    assert network[-1].in_features == 640
+
+
+def test_the_capacity_scale_multiplies_the_channels():
+    units = [each for each in wide_resnet((3, 8, 8), 4, scale=2, units=1) if hasattr(each, "first")]
+    assert [unit.first.out_channels for unit in units] == [32, 64, 128]
+
+
+@pytest.mark.parametrize("network", [WideUnit(4, 4, 1), PlainUnit(4, 4, halving=False)])
+def test_a_residual_unit_hands_its_input_on(network):
+    """With its last convolution at 0 nothing but the shortcut is left."""
+    with torch.no_grad():
+        network.second.weight.zero_()
+        if network.second.bias is not None:
+            network.second.bias.zero_()
+    x = torch.rand(3, 4, 6, 6)
+    torch.testing.assert_close(network.eval()(x), x)
+
+
+def test_the_plain_resnet_halves_evenly_or_says_so():
+    network = plain_resnet((3, 16, 8), 5, hidden=7)
+    assert network(torch.rand(2, 3, 16, 8)).shape == (2, 5)
+    assert network[-3].in_features == 64 * 4 * 2
+    with pytest.raises(BadInput, match="divisible by 4"):
+        plain_resnet((3, 18, 8), 5)
+
+
+@pytest.mark.parametrize("network", [wide_resnet, plain_resnet])
+def test_residual_networks_take_images(network):
+    with pytest.raises(BadInput, match="takes images"):
+        network((30,), 2)
+
+
+@pytest.mark.parametrize(
+    "network", [wide_resnet((3, 32, 32), 10, scale=1), plain_resnet((3, 32, 32), 10, hidden=50)]
+)
+def test_the_signal_survives_many_layers(network):
+    with torch.no_grad():
+        spread = network.eval()(torch.rand(16, 3, 32, 32)).std()
+    assert 0.05 < spread < 50

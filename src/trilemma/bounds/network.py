@@ -11,6 +11,7 @@ from trilemma.bounds.operations import (
     Addition,
     Contrast,
     Dense,
+    Mapped,
     Operation,
     Rectifier,
 )
@@ -50,9 +51,9 @@ class Network:
         """How many numbers the last value has."""
         return self.nodes[-1].shape.numel()
 
-    def values(self, x: Rows) -> list[Rows]:
+    def values(self, x: Rows) -> list[Mapped]:
         """Every value for some inputs, the input first."""
-        values = [x]
+        values: list[Mapped] = [x]
         for node in self.nodes:
             first, *others = (values[place] for place in node.inputs)
             match node.operation:

@@ -17,28 +17,30 @@ from torch.nn import functional as F
 from trilemma.core.types import Rows
 
 Many: TypeAlias = Float[Tensor, "n m *x"]  # m vectors for each of n rows
+Mapped: TypeAlias = Float[Tensor, "n *z"]  # rows of another shape
+ManyMapped: TypeAlias = Float[Tensor, "n m *z"]
 Numbers: TypeAlias = Float[Tensor, "n m"]
 
 
 class Affine(Protocol):
     """z = W x + b."""
 
-    def value(self, x: Rows) -> Rows:
+    def value(self, x: Rows) -> Mapped:
         """W x + b."""
 
-    def matrix(self, x: Many) -> Many:
+    def matrix(self, x: Many) -> ManyMapped:
         """W x."""
 
-    def absolute(self, x: Rows) -> Rows:
+    def absolute(self, x: Rows) -> Mapped:
         """|W| x: of a radius, the radius of the image."""
 
-    def squared(self, x: Rows) -> Rows:
+    def squared(self, x: Rows) -> Mapped:
         """(W * W) x, elementwise squares: of squared lengths along the axes, those of the image."""
 
-    def adjoint(self, c: Many) -> Many:
+    def adjoint(self, c: ManyMapped) -> Many:
         """W^T c."""
 
-    def constant(self, c: Many) -> Numbers:
+    def constant(self, c: ManyMapped) -> Numbers:
         """<c, b>."""
 
 
@@ -48,27 +50,27 @@ class Dense:
 
     layer: nn.Linear
 
-    def value(self, x: Rows) -> Rows:
+    def value(self, x: Rows) -> Mapped:
         """W x + b."""
         return F.linear(x, self.layer.weight, self.layer.bias)
 
-    def matrix(self, x: Many) -> Many:
+    def matrix(self, x: Many) -> ManyMapped:
         """W x."""
         return F.linear(x, self.layer.weight)
 
-    def absolute(self, x: Rows) -> Rows:
+    def absolute(self, x: Rows) -> Mapped:
         """|W| x."""
         return F.linear(x, self.layer.weight.abs())
 
-    def squared(self, x: Rows) -> Rows:
+    def squared(self, x: Rows) -> Mapped:
         """(W * W) x."""
         return F.linear(x, self.layer.weight.square())
 
-    def adjoint(self, c: Many) -> Many:
+    def adjoint(self, c: ManyMapped) -> Many:
         """W^T c."""
         return c @ self.layer.weight
 
-    def constant(self, c: Many) -> Numbers:
+    def constant(self, c: ManyMapped) -> Numbers:
         """<c, b>."""
         if self.layer.bias is None:
             return _nothing(c)
@@ -87,37 +89,37 @@ class Convolution:
     layer: nn.Conv2d
     shape: torch.Size
 
-    def value(self, x: Rows) -> Rows:
+    def value(self, x: Rows) -> Mapped:
         """W x + b."""
         return self._convolved(x, self.layer.weight, self.layer.bias)
 
-    def matrix(self, x: Many) -> Many:
+    def matrix(self, x: Many) -> ManyMapped:
         """W x."""
         return _one_by_one(lambda rows: self._convolved(rows, self.layer.weight), x)
 
-    def absolute(self, x: Rows) -> Rows:
+    def absolute(self, x: Rows) -> Mapped:
         """|W| x."""
         return self._convolved(x, self.layer.weight.abs())
 
-    def squared(self, x: Rows) -> Rows:
+    def squared(self, x: Rows) -> Mapped:
         """(W * W) x."""
         return self._convolved(x, self.layer.weight.square())
 
-    def adjoint(self, c: Many) -> Many:
+    def adjoint(self, c: ManyMapped) -> Many:
         """W^T c, a transposed convolution that gives back the input's own size."""
         return _one_by_one(self._transposed, c)
 
-    def constant(self, c: Many) -> Numbers:
+    def constant(self, c: ManyMapped) -> Numbers:
         """<c, b>."""
         if self.layer.bias is None:
             return _nothing(c)
         return c.flatten(3).sum(3) @ self.layer.bias
 
-    def _convolved(self, x: Rows, weight: Tensor, bias: Tensor | None = None) -> Rows:
+    def _convolved(self, x: Rows, weight: Tensor, bias: Tensor | None = None) -> Mapped:
         layer = self.layer
         return F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
 
-    def _transposed(self, c: Rows) -> Rows:
+    def _transposed(self, c: Mapped) -> Rows:
         layer = self.layer
         padding = [_sides(layer, axis) for axis in (0, 1)]
         reached = [
@@ -154,23 +156,23 @@ class Pooling:
     layer: Callable[[Tensor], Tensor]
     shape: torch.Size
 
-    def value(self, x: Rows) -> Rows:
+    def value(self, x: Rows) -> Mapped:
         """W x."""
         return self.layer(x)
 
-    def matrix(self, x: Many) -> Many:
+    def matrix(self, x: Many) -> ManyMapped:
         """W x."""
         return _one_by_one(self.layer, x)
 
-    def absolute(self, x: Rows) -> Rows:
+    def absolute(self, x: Rows) -> Mapped:
         """|W| x, which is W x."""
         return self.layer(x)
 
-    def squared(self, x: Rows) -> Rows:
+    def squared(self, x: Rows) -> Mapped:
         """(W * W) x <= (max W) W x; used for no more than a bound, and 1 is the largest entry."""
         return self.layer(x)
 
-    def adjoint(self, c: Many) -> Many:
+    def adjoint(self, c: ManyMapped) -> Many:
         """W^T c, the map's own backward pass."""
         deeper = torch.is_grad_enabled()
         with torch.enable_grad():
@@ -178,7 +180,7 @@ class Pooling:
             (back,) = torch.autograd.grad(self.layer(x), x, c.flatten(0, 1), create_graph=deeper)
         return back.view(*c.shape[:2], *self.shape)
 
-    def constant(self, c: Many) -> Numbers:
+    def constant(self, c: ManyMapped) -> Numbers:
         """0."""
         return _nothing(c)
 
@@ -195,21 +197,21 @@ class Reshaping:
     before: torch.Size
     after: torch.Size
 
-    def value(self, x: Rows) -> Rows:
+    def value(self, x: Rows) -> Mapped:
         """The row in its new shape."""
         return x.reshape(len(x), *self.after)
 
-    def matrix(self, x: Many) -> Many:
+    def matrix(self, x: Many) -> ManyMapped:
         """Each vector in its new shape."""
         return x.reshape(*x.shape[:2], *self.after)
 
     absolute = squared = value
 
-    def adjoint(self, c: Many) -> Many:
+    def adjoint(self, c: ManyMapped) -> Many:
         """Back to the old shape."""
         return c.reshape(*c.shape[:2], *self.before)
 
-    def constant(self, c: Many) -> Numbers:
+    def constant(self, c: ManyMapped) -> Numbers:
         """0."""
         return _nothing(c)
 
@@ -225,26 +227,26 @@ class Scaling:
 
     terms: Callable[[], tuple[Tensor, Tensor]]
 
-    def value(self, x: Rows) -> Rows:
+    def value(self, x: Rows) -> Mapped:
         """W x + b."""
         factor, shift = self.terms()
         return x * factor + shift
 
-    def matrix(self, x: Many) -> Many:
+    def matrix(self, x: Many) -> ManyMapped:
         """W x."""
         return x * self.terms()[0]
 
-    def absolute(self, x: Rows) -> Rows:
+    def absolute(self, x: Rows) -> Mapped:
         """|W| x."""
         return x * self.terms()[0].abs()
 
-    def squared(self, x: Rows) -> Rows:
+    def squared(self, x: Rows) -> Mapped:
         """(W * W) x."""
         return x * self.terms()[0].square()
 
     adjoint = matrix
 
-    def constant(self, c: Many) -> Numbers:
+    def constant(self, c: ManyMapped) -> Numbers:
         """<c, b>."""
         return (c * self.terms()[1]).flatten(2).sum(2)
 
@@ -261,27 +263,27 @@ class Contrast:
     weight: Float[Tensor, "n m h"]
     bias: Float[Tensor, "n m"]
 
-    def value(self, x: Rows) -> Rows:
+    def value(self, x: Rows) -> Mapped:
         """W x + b."""
         return _by_row(self.weight, x) + self.bias
 
-    def matrix(self, x: Many) -> Many:
+    def matrix(self, x: Many) -> ManyMapped:
         """W x."""
         return x @ self.weight.mT
 
-    def absolute(self, x: Rows) -> Rows:
+    def absolute(self, x: Rows) -> Mapped:
         """|W| x."""
         return _by_row(self.weight.abs(), x)
 
-    def squared(self, x: Rows) -> Rows:
+    def squared(self, x: Rows) -> Mapped:
         """(W * W) x."""
         return _by_row(self.weight.square(), x)
 
-    def adjoint(self, c: Many) -> Many:
+    def adjoint(self, c: ManyMapped) -> Many:
         """W^T c."""
         return c @ self.weight
 
-    def constant(self, c: Many) -> Numbers:
+    def constant(self, c: ManyMapped) -> Numbers:
         """<c, b>."""
         return (c * self.bias.unsqueeze(1)).sum(2)
 
@@ -313,11 +315,11 @@ Operation: TypeAlias = (
 )
 
 
-def _one_by_one(layer: Callable[[Tensor], Tensor], x: Many) -> Many:
+def _one_by_one(layer: Callable[[Tensor], Tensor], x: Many) -> ManyMapped:
     """A layer on each of many vectors."""
     done = layer(x.flatten(0, 1))
     return done.view(*x.shape[:2], *done.shape[1:])
 
 
-def _nothing(c: Many) -> Numbers:
+def _nothing(c: ManyMapped) -> Numbers:
     return c.new_zeros(c.shape[:2])

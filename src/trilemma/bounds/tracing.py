@@ -146,7 +146,7 @@ class _Reading:
 
     def _take(self, step: fx.Node, value: Tensor) -> None:
         """Write down the operation of a step that the input reaches."""
-        if len(value) != len(self.x):
+        if value.dim() == 0 or len(value) != len(self.x):
             raise self._unsupported(step, "it changes the number of rows")
         given = [each for each in step.args if isinstance(each, fx.Node) and each in self.places]
         places = tuple(self.places[each] for each in given)

@@ -1,0 +1,181 @@
+"""What is read from a module computes what the module computes; what cannot be read is named."""
+
+import gc
+import weakref
+
+import pytest
+import torch
+from networks import NETWORKS, network
+from torch import nn
+from torch.nn import functional as F
+
+from trilemma.bounds import output_bounds
+from trilemma.bounds.tracing import read
+from trilemma.core.balls import Linf
+from trilemma.core.errors import BadInput
+
+
+class Following(nn.Module):
+    """A forward that is given."""
+
+    def __init__(self, forward, *layers):
+        super().__init__()
+        self.layers = nn.ModuleList(layers)
+        self.how = forward
+
+    def forward(self, x):
+        return self.how(x, *self.layers)
+
+
+def dense(before=4, after=3):
+    return nn.Linear(before, after).double()
+
+
+X = torch.rand(5, 4, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_network_computes_what_the_model_does(name):
+    model, x = network(name)
+    torch.testing.assert_close(read(model, x).values(x)[-1], model(x))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_a_model_in_train_mode_is_read_as_in_eval_mode_and_handed_back(name):
+    model, x = network(name)
+    expected, state = model(x), {k: v.clone() for k, v in model.state_dict().items()}
+    modes = [each.training for each in model.train().modules()]
+    output_bounds(model, x, Linf(0.1))
+    torch.testing.assert_close(read(model, x).values(x)[-1], expected)
+    assert [each.training for each in model.modules()] == modes
+    assert all(torch.equal(state[k], v) for k, v in model.state_dict().items())
+
+
+STEPS = {
+    "x + x": lambda x, a: a(x + x),
+    "x - relu(x)": lambda x, a: a(x - torch.relu(x)),
+    "constant - x": lambda x, a: a(1.5 - x),
+    "x - constant": lambda x, a: a(x - 1.5),
+    "constant * x": lambda x, a: a(-2 * x),
+    "x / constant": lambda x, a: a(x / torch.tensor([1.0, 2.0, -3.0, 4.0], dtype=x.dtype)),
+    "constant + x": lambda x, a: a(0.25 + x),
+    "methods": lambda x, a: a(x.add(x).mul(3.0).sub(x).div(2.0).relu().contiguous()),
+    "shapes": lambda x, a: a(x.reshape(x.shape[0], 2, 2).view(x.size(0), -1).flatten(1)),
+    "unused": lambda x, a: (a(x).relu(), a(x))[1],
+    "twice": lambda x, a: a(x) + a(x.relu()),
+    "dropout": lambda x, a: a(F.dropout(x, 0.5, training=False)),
+}
+
+
+@pytest.mark.parametrize("how", STEPS.values(), ids=STEPS.keys())
+def test_steps_written_out_in_forward(how):
+    model = Following(how, dense())
+    torch.testing.assert_close(read(model, X).values(X)[-1], model(X))
+
+
+UNSUPPORTED = {
+    "Tanh": (nn.Sequential(dense(), nn.Tanh()), "1 (Tanh)"),
+    "max pool": (
+        nn.Sequential(nn.Unflatten(1, (1, 2, 2)), nn.MaxPool2d(2), nn.Flatten()),
+        "1 (MaxPool2d)",
+    ),
+    "a product of two values": (Following(lambda x, a: a(x) * a(x), dense()), "mul"),
+    "a constant over a value": (Following(lambda x, a: 1 / a(x), dense()), "truediv"),
+    "a mean of each row": (Following(lambda x, a: a(x) - x.mean(1, keepdim=True), dense()), "mean"),
+    "a sum of unequal shapes": (Following(lambda x, a: a(x) + a(x)[:, :1], dense()), "getitem"),
+    "a batch's own statistics": (
+        nn.Sequential(dense(), nn.BatchNorm1d(3, track_running_stats=False).double()),
+        "1 (BatchNorm1d)",
+    ),
+    "reflecting padding": (
+        nn.Sequential(
+            nn.Unflatten(1, (1, 2, 2)),
+            nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect").double(),
+            nn.Flatten(),
+        ),
+        "1 (Conv2d)",
+    ),
+    "a keyword for the input": (Following(lambda x, a: a(input=x), dense()), "layers.0 (Linear)"),
+}
+
+
+@pytest.mark.parametrize(("model", "named"), UNSUPPORTED.values(), ids=UNSUPPORTED.keys())
+def test_an_unsupported_layer_is_named(model, named):
+    with pytest.raises(BadInput) as error:
+        read(model, X)
+    assert named in str(error.value)
+    assert "Supported: Linear, Conv2d" in str(error.value)
+
+
+@pytest.mark.parametrize("how", [lambda x, a: a(x).view(-1), lambda x, a: a(x) - x.mean()])
+def test_rows_must_stay_rows(how):
+    with pytest.raises(BadInput, match="changes the number of rows"):
+        read(Following(how, dense()), X)
+
+
+def test_a_forward_that_looks_at_values_is_refused():
+    with pytest.raises(BadInput, match="cannot be followed"):
+        read(Following(lambda x, a: a(x) if x.sum() > 0 else x, dense()), X)
+
+
+def test_what_is_no_module_is_refused():
+    with pytest.raises(BadInput, match="is a function"):
+        read(lambda x: x, X)
+
+
+def test_two_outputs_are_refused():
+    with pytest.raises(BadInput, match="returns"):
+        read(Following(lambda x, a: (a(x), x), dense()), X)
+
+
+def test_a_layer_by_itself_and_no_layer_at_all():
+    layer = dense()
+    torch.testing.assert_close(read(layer, X).values(X)[-1], layer(X))
+    torch.testing.assert_close(read(nn.Sequential(nn.Identity()), X).values(X)[-1], X)
+
+
+def test_weights_are_those_of_the_moment():
+    model = nn.Sequential(dense(4, 4), nn.ReLU(), dense())
+    first = read(model, X)
+    with torch.no_grad():
+        model[0].weight.mul_(2)
+    assert read(model, X) is first
+    torch.testing.assert_close(first.values(X)[-1], model(X))
+
+
+def test_a_changed_model_is_read_anew():
+    model = nn.Sequential(dense(4, 4), nn.ReLU(), dense())
+    read(model, X)
+    model[1] = nn.Identity()
+    torch.testing.assert_close(read(model, X).values(X)[-1], model(X))
+    model.float()
+    torch.testing.assert_close(read(model, X.float()).values(X.float())[-1], model(X.float()))
+
+
+def test_constants_are_those_of_the_moment_and_get_gradients():
+    class Shifted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.shift, self.last = nn.Parameter(torch.zeros(4, dtype=X.dtype)), dense()
+
+        def forward(self, x):
+            return self.last(x - 2 * self.shift)
+
+    model = Shifted()
+    read(model, X)
+    with torch.no_grad():
+        model.shift.fill_(0.5)
+    torch.testing.assert_close(read(model, X).values(X)[-1], model(X))
+    expected = torch.autograd.grad(model(X)[:, 0].sum(), model.shift)[0]
+    bounds = output_bounds(model, X, Linf(0.0))
+    got = torch.autograd.grad(bounds.lower[:, 0].sum(), model.shift)[0]
+    torch.testing.assert_close(got, expected)
+
+
+def test_a_model_that_is_gone_is_not_kept():
+    model = nn.Sequential(dense(4, 4), nn.ReLU(), dense())
+    read(model, X)
+    gone = weakref.ref(model)
+    del model
+    gc.collect()
+    assert gone() is None
