@@ -146,8 +146,9 @@ def _initialised(network: nn.Sequential) -> nn.Sequential:
     """He's normal draw for convolutions and hidden layers; the last keeps the variance."""
     layers = [each for each in network.modules() if isinstance(each, nn.Conv2d | nn.Linear)]
     for layer in layers:
-        gain = "linear" if layer is layers[-1] else "relu"
-        nn.init.kaiming_normal_(layer.weight, nonlinearity=gain)
+        nn.init.kaiming_normal_(
+            layer.weight, nonlinearity="linear" if layer is layers[-1] else "relu"
+        )
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
