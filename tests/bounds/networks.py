@@ -46,15 +46,19 @@ SHAPES = {"perceptron": (6,), "convolutional": (2, 5, 5), "residual": (2, 5, 5)}
 
 
 def network(name, seed=0, dtype=torch.float64):
-    """One of them with random weights and statistics, in eval mode, and some rows for it."""
+    """One of them with random weights, in eval mode, and some rows for it.
+
+    Batch norm knows the statistics of such rows, so that ReLUs are unstable in every layer.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = NETWORKS[name]()
         for each in model.modules():
             if isinstance(each, nn.BatchNorm1d | nn.BatchNorm2d):
-                nn.init.normal_(each.running_mean)
-                nn.init.uniform_(each.running_var, 0.5, 2.0)
                 nn.init.normal_(each.weight)
                 nn.init.normal_(each.bias)
+                each.momentum = None  # the mean of all batches so far
+        with torch.no_grad():
+            model.train()(torch.rand(64, *SHAPES[name]))
         x = torch.rand(4, *SHAPES[name], dtype=dtype)
     return model.to(dtype).eval(), x

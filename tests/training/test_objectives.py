@@ -1,6 +1,7 @@
 """Objectives: values in closed form, their algebra, and what the terms of a sum share."""
 
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -9,14 +10,33 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 from torch import nn
 
-from trilemma.attacks.evasion import PGD
+from trilemma import training
+from trilemma.attacks.evasion import PGD, BenignKL, Distributional
+from trilemma.bounds import Interval
 from trilemma.core.balls import L2, Linf
 from trilemma.core.box import Box
 from trilemma.core.generators import seeded
-from trilemma.training import Adversarial, Batch, Natural, Scaled, Sum
+from trilemma.training import (
+    L1,
+    TRADES,
+    AbstractInterpretation,
+    Adversarial,
+    Batch,
+    DistributionalTraining,
+    DomainAdaptation,
+    IntervalBoundPropagation,
+    MixedAdversarial,
+    Natural,
+    Objective,
+    Scaled,
+    Standing,
+    Sum,
+    Verified,
+)
 
 ANYWHERE = Box(-math.inf, math.inf)
 ATTACK = PGD(ball=Linf(0.1), steps=3)
+BALL = Linf(0.1)
 
 
 class Counting(nn.Module):
@@ -40,7 +60,8 @@ class Counting(nn.Module):
 def batch(strength=1.0, **kwargs):
     g = seeded(1)
     x = 0.9 * torch.rand(8, 4, generator=g, dtype=torch.float64)
-    return Batch(x, torch.randint(0, 3, (8,), generator=g), seeded(2), strength=strength, **kwargs)
+    y, standing = torch.randint(0, 3, (8,), generator=g), Standing(torch.arange(8), 8)
+    return Batch(x, y, seeded(2), strength=strength, standing=standing, **kwargs)
 
 
 def test_natural_is_the_mean_negative_log_probability():
@@ -150,15 +171,25 @@ def _neighbourly(model, b):
     return nn.functional.cross_entropy(b.logits(model), b.y, reduction="sum")
 
 
-OBJECTIVES = [
-    pytest.param(objective, id=type(objective).__name__)
-    for objective in (
-        Natural(),
-        Adversarial(attack=ATTACK),
-        0.3 * Natural(),
-        Natural() + Adversarial(attack=ATTACK),
-    )
-]
+LOSSES = (
+    Natural(),
+    Adversarial(attack=ATTACK),
+    MixedAdversarial(attack=ATTACK, ratio=0.5),
+    DistributionalTraining(attack=Distributional(gamma=2.0, steps=3)),
+    TRADES(attack=PGD(ball=BALL, steps=3, loss=BenignKL())),
+    Verified(ball=BALL, domain=Interval()),
+    AbstractInterpretation(ball=BALL, domain=Interval()),
+    IntervalBoundPropagation(ball=BALL),
+    0.3 * Natural(),
+    Natural() + Adversarial(attack=ATTACK),
+)
+PENALTIES = (DomainAdaptation(attack=ATTACK), L1(), training.L2())
+
+
+def named(*objectives):
+    return [pytest.param(each, id=type(each).__name__) for each in objectives]
+
+
 CONTROL = pytest.param(
     _neighbourly,
     id="negative control",
@@ -166,26 +197,34 @@ CONTROL = pytest.param(
 )
 
 
-@pytest.mark.parametrize("objective", [*OBJECTIVES, CONTROL])
+def test_every_objective_is_under_the_laws():
+    assert {type(each) for each in LOSSES + PENALTIES} == set(get_args(Objective))
+
+
+@pytest.mark.parametrize("objective", [*named(*LOSSES), CONTROL])
 def test_law_a_loss_is_the_mean_of_the_rows_losses(objective):
     model, b = Counting(), batch()
-    alone = [objective(model, Batch(b.x[[i]], b.y[[i]], seeded(2))) for i in range(len(b.x))]
+    alone = [
+        objective(model, Batch(b.x[i], b.y[i], seeded(2), standing=b.standing[i]))
+        for i in torch.arange(len(b.x)).split(1)
+    ]
     torch.testing.assert_close(objective(model, b), torch.stack(alone).mean())
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_law_a_scalar_that_reaches_every_parameter_and_changes_no_input(objective):
+@pytest.mark.parametrize("objective", named(*LOSSES, *PENALTIES))
+def test_law_a_scalar_that_reaches_the_parameters_and_changes_no_input(objective):
     model, b = Counting(), batch()
     seen = b.x.clone()
     loss = objective(model, b)
     loss.backward()
     assert loss.shape == ()
-    assert all(p.grad is not None for p in model.parameters())
+    assert model.layer.weight.grad.isfinite().all()
+    assert (model.layer.bias.grad is None) == isinstance(objective, L1 | training.L2)
     assert torch.equal(b.x, seen)
     assert b.x.grad is None
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("objective", named(*LOSSES, *PENALTIES))
 def test_law_descending_it_lowers_it(objective):
     model = Counting()
     sgd = torch.optim.SGD(model.parameters(), lr=0.5)
@@ -197,3 +236,18 @@ def test_law_descending_it_lowers_it(objective):
         sgd.step()
         losses.append(loss.item())
     assert losses[-1] < losses[0]
+
+
+@pytest.mark.parametrize("objective", named(*LOSSES, *PENALTIES))
+def test_law_terms_of_a_sum_change_nothing_for_each_other(objective):
+    """Each sees the model, the rows and the draws that it sees alone."""
+    model, others = Counting(), Natural() + L1()
+    together = (others + objective)(model, batch())
+    torch.testing.assert_close(together - others(model, batch()), objective(model, batch()))
+
+
+@pytest.mark.parametrize("objective", named(*LOSSES))
+def test_law_at_strength_0_every_loss_is_made_of_the_natural_answers(objective):
+    model = Counting().train()
+    objective(model, batch(0.0))
+    assert (model.trained, model.evaluated) == (1, 0)

@@ -4,26 +4,44 @@ When a test here fails and the change is meant, raise the REVISION and record th
 under it.
 """
 
+from typing import get_args
+
 import pytest
 import torch
 
-from trilemma.attacks.evasion import PGD
+from trilemma.attacks.evasion import PGD, BenignKL, Distributional
+from trilemma.bounds import Interval
 from trilemma.core.balls import Linf
 from trilemma.core.dataset import Dataset
 from trilemma.core.generators import seeded
 from trilemma.training import (
+    L1,
+    L2,
     MLP,
     SGD,
+    TRADES,
+    AbstractInterpretation,
     Adam,
     Adversarial,
+    Augmentation,
     Batch,
     Constant,
     Cosine,
+    Crop,
+    DistributionalTraining,
+    DomainAdaptation,
     FashionCNN,
+    Flip,
+    IntervalBoundPropagation,
+    MixedAdversarial,
     Natural,
+    Objective,
     SmallCNN,
+    Standing,
     Steps,
+    Verified,
     YaleCNN,
+    augmented,
     train,
 )
 from trilemma.training.recipes import NETWORKS
@@ -34,6 +52,15 @@ OBJECTIVES = {
     (Adversarial(attack=ATTACK), 1): 0.479969238083,
     (0.5 * Natural(), 1): 0.114092333604,
     (Natural() + Adversarial(attack=ATTACK), 1): 0.708153905291,
+    (MixedAdversarial(attack=ATTACK, ratio=0.5), 1): 0.289724855588,
+    (DistributionalTraining(attack=Distributional(gamma=0.5, steps=3)), 1): 4.5759402596,
+    (TRADES(attack=PGD(ball=Linf(0.1), steps=3, loss=BenignKL())), 1): 0.59444642256,
+    (Verified(ball=Linf(0.1), domain=Interval()), 1): 0.49952603235,
+    (AbstractInterpretation(ball=Linf(0.1), domain=Interval()), 1): 0.448382703848,
+    (IntervalBoundPropagation(ball=Linf(0.1), kappa=0.25), 1): 0.431690691065,
+    (DomainAdaptation(attack=ATTACK), 1): 0.633559169996,
+    (L1(), 1): 18.0911130226,
+    (L2(), 1): 14.3239988267,
 }
 SHORT = {"epochs": 2, "batch": 4, "warmup": 1, "ramp": 0}
 RECIPES = {
@@ -44,6 +71,12 @@ RECIPES = {
     (MLP(**SHORT, hidden=(8,), optimiser=SGD(), course=Steps(at=(1,))), 1): 26.71128,
     (MLP(**SHORT, hidden=(8,), optimiser=Adam(weight_decay=0.1), course=Cosine()), 1): 9.883918,
     (MLP(**SHORT, hidden=(8,), course=Constant(), clip_norm=0.1), 1): 8.753985,
+    (MLP(**SHORT, hidden=(8,), dropout=0.5), 1): 8.894213,
+    (MLP(**SHORT, hidden=(8,), augmentation=(Crop(), Flip())), 1): 11.80992,
+}
+AUGMENTATIONS = {
+    (Crop(padding=2), 1): 104.005328006,
+    (Flip(), 1): 166.387614424,
 }
 
 
@@ -62,6 +95,11 @@ def test_every_recipe_has_a_record_of_its_revision():
     assert recorded == {(kind, kind.REVISION) for kind in NETWORKS}
 
 
+def test_every_objective_and_augmentation_has_a_record_of_its_revision():
+    for union, records in ((Objective, OBJECTIVES), (Augmentation, AUGMENTATIONS)):
+        assert {type(config) for config, _ in records} == set(get_args(union))
+
+
 @pytest.mark.parametrize(("objective", "revision"), list(OBJECTIVES))
 def test_the_loss_is_that_of_the_revision(objective, revision):
     assert revision == objective.REVISION
@@ -69,7 +107,8 @@ def test_the_loss_is_that_of_the_revision(objective, revision):
     with torch.no_grad():
         model.weight.copy_(4 * wave(3, 5) - 2)
         model.bias.zero_()
-    found = objective(model, Batch(*toy(5), seeded(0))).item()
+    standing = Standing(torch.arange(9), 9)
+    found = objective(model, Batch(*toy(5), seeded(0), standing=standing)).item()
     assert found == pytest.approx(OBJECTIVES[objective, revision], rel=1e-9)
 
 
@@ -81,3 +120,11 @@ def test_the_trained_model_is_that_of_the_revision(recipe, revision):
     model = train(recipe, Adversarial(attack=ATTACK), data, 0, classes=3).model
     found = model(data.x).double().square().sum().item()
     assert found == pytest.approx(RECIPES[recipe, revision], rel=1e-3)
+
+
+@pytest.mark.parametrize(("step", "revision"), list(AUGMENTATIONS))
+def test_the_augmented_images_are_those_of_the_revision(step, revision):
+    assert revision == step.REVISION
+    found = augmented(wave(9, 1, 8, 8), [step], seeded(0))
+    weighed = (found * wave(9, 1, 8, 8)).sum().item()
+    assert weighed == pytest.approx(AUGMENTATIONS[step, revision], rel=1e-9)

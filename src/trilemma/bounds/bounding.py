@@ -8,11 +8,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from trilemma.bounds.crown import Crown, CrownIBP, FastLin, crown, crown_ibp, fast_lin
+from trilemma.bounds.dual import Dual, dual
+from trilemma.bounds.hybrid_zonotope import HybridZonotope, hybrid_zonotope
 from trilemma.bounds.interval import Interval, interval
 from trilemma.bounds.network import Network
 from trilemma.bounds.operations import Numbers
 from trilemma.bounds.region import Region, region_of
 from trilemma.bounds.tracing import read
+from trilemma.bounds.zonotope import Zonotope, zonotope
 from trilemma.core.balls import Ball
 from trilemma.core.box import Box
 from trilemma.core.errors import BadInput
@@ -20,12 +24,18 @@ from trilemma.core.modes import evaluating
 from trilemma.core.pace import Pace, usual
 from trilemma.core.types import Labels, Logits, Rows
 
-Domain: TypeAlias = Interval
+Domain: TypeAlias = Interval | Zonotope | HybridZonotope | CrownIBP | Crown | FastLin | Dual
 INTERVAL = Interval()
 
 # Lower bounds of a network's outputs over a region
 BOUNDS: Mapping[type[Domain], Callable[[Any, Network, Region], Numbers]] = {
     Interval: interval,
+    Zonotope: zonotope,
+    HybridZonotope: hybrid_zonotope,
+    CrownIBP: crown_ibp,
+    Crown: crown,
+    FastLin: fast_lin,
+    Dual: dual,
 }
 
 

@@ -1,11 +1,17 @@
 """Interval bound propagation: each value lies between two numbers."""
 
+from collections.abc import Sequence
+from typing import ClassVar
+
 import torch
 from pydantic.dataclasses import dataclass
+from torch import Tensor
 
-from trilemma.bounds.network import Network
+from trilemma.bounds.network import Network, Node
 from trilemma.bounds.operations import (
     Addition,
+    Affine,
+    Mapped,
     Numbers,
     Rectifier,
     Reshaping,
@@ -32,6 +38,8 @@ class Interval:
         robust models", 2018, section 3.
     """
 
+    REVISION: ClassVar[int] = 1
+
 
 def interval(config: Interval, network: Network, region: Region) -> Numbers:
     """Lower bounds of the network's outputs, (n, m)."""
@@ -43,22 +51,30 @@ def intervals(network: Network, region: Region) -> list[Ends]:
     ends: list[Ends] = [region.hull]
     squares = _squares(network, region) if isinstance(region.ball, L2) else {}
     for place, node in enumerate(network.nodes, start=1):
-        lower, upper = ends[node.inputs[0]]
-        if isinstance(node.operation, Rectifier):
-            ends.append((lower.relu(), upper.relu()))
-        elif isinstance(node.operation, Addition):
-            ends.append(_added(node.operation, ends[node.inputs[0]], ends[node.inputs[1]]))
+        if node.inputs[0] == 0 and not isinstance(node.operation, Rectifier | Addition):
+            radius = region.radius.expand_as(region.centre)
+            found = _moved(node.operation, region.centre, radius)  # as given, not rounded twice
         else:
-            if node.inputs[0] == 0:  # as they were given, not rounded twice
-                centre, radius = region.centre, region.radius.expand_as(region.centre)
-            else:
-                centre, radius = (upper + lower) / 2, (upper - lower) / 2
-            centre = node.operation.value(centre)
-            radius = node.operation.absolute(radius)
-            ends.append((centre - radius, centre + radius))
-            if place in squares:
-                ends[-1] = _within(ends[-1], squares[place])
+            found = image(node, ends)
+        ends.append(_within(found, squares[place]) if place in squares else found)
     return ends
+
+
+def image(node: Node, ends: Sequence[tuple[Tensor, Tensor]]) -> tuple[Mapped, Mapped]:
+    """Bounds of one more value, from those of the values before it."""
+    lower, upper = ends[node.inputs[0]]
+    match node.operation:
+        case Rectifier():
+            return lower.relu(), upper.relu()
+        case Addition():
+            return _added(node.operation, (lower, upper), ends[node.inputs[1]])
+        case affine:
+            return _moved(affine, (upper + lower) / 2, (upper - lower) / 2)
+
+
+def _moved(affine: Affine, centre: Rows, radius: Rows) -> tuple[Mapped, Mapped]:
+    centre, radius = affine.value(centre), affine.absolute(radius)
+    return centre - radius, centre + radius
 
 
 def _added(addition: Addition, first: Ends, second: Ends) -> Ends:
@@ -84,7 +100,8 @@ def _squares(network: Network, region: Region) -> dict[int, Ends]:
             continue
         centre, square = spheres[node.inputs[0]]
         centre, square = node.operation.value(centre), node.operation.squared(square)
-        bounds[place] = centre - square.sqrt(), centre + square.sqrt()
+        reach = square.clamp(min=torch.finfo(square.dtype).tiny).sqrt()  # at 0 without gradient
+        bounds[place] = centre - reach, centre + reach
         if isinstance(node.operation, Reshaping | Scaling):
             spheres[place] = centre, square
     return bounds

@@ -1,5 +1,6 @@
 """The inputs that bounds are about: those in a ball around each row, and in the box."""
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -22,7 +23,7 @@ class Region:
         ball: the norm and the radius.
         centre: (n, *s) of the least box that holds the region.
         radius: (n, *s) of that box, feature by feature; or one number.
-        cut: whether some row's ball reaches beyond the valid inputs.
+        cut: whether some row's ball may reach beyond the valid inputs.
     """
 
     x: Rows
@@ -79,19 +80,29 @@ def region_of(x: Rows, ball: Ball, box: Box | None) -> Region:
     Raises:
         BadInput: a row is not in the box, or not of finite numbers.
     """
-    if not bool(x.isfinite().all()):
+    lowest, highest = (end.item() for end in x.detach().aminmax())
+    if not math.isfinite(lowest + highest):
         raise BadInput("x", "holds values that are no finite numbers")
     radius = torch.as_tensor(ball.radius, dtype=x.dtype, device=x.device)
     if box is None:
         return Region(x, ball, x, radius, cut=False)
-    if not bool((box.clip(x) == x).all()):
+    if not _inside(x, box, lowest, highest):
         raise BadInput(
             "x",
-            f"lies outside the box: values from {x.min():g} to {x.max():g}",
+            f"lies outside the box: values from {lowest:g} to {highest:g}",
             "Give inputs inside it, or the box that they lie in",
         )
-    low, high = box.clip(x - radius), box.clip(x + radius)
-    cut = not bool(((low == x - radius) & (high == x + radius)).all())
-    if not cut:
+    if not _tensors(box) and _inside(x, box, lowest - ball.radius, highest + ball.radius):
         return Region(x, ball, x, radius, cut=False)
+    low, high = box.clip(x - radius), box.clip(x + radius)
     return Region(x, ball, (low + high) / 2, (high - low) / 2, cut=True)
+
+
+def _inside(x: Rows, box: Box, lowest: float, highest: float) -> bool:
+    if _tensors(box):
+        return bool((box.clip(x) == x).all())
+    return bool(box.low <= lowest and highest <= box.high)
+
+
+def _tensors(box: Box) -> bool:
+    return isinstance(box.low, Tensor) or isinstance(box.high, Tensor)

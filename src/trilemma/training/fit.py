@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from torch import Generator, Tensor, nn
 from torch.optim import Optimizer
@@ -11,7 +12,9 @@ from trilemma.core.box import UNIT, Box
 from trilemma.core.errors import TrainingDiverged
 from trilemma.core.generators import global_from
 from trilemma.core.modes import training
-from trilemma.training.objectives import Batch, Term
+from trilemma.training.objectives import Batch, Standing, Term
+
+Given: TypeAlias = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Standing]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,7 +34,7 @@ class Step:
 
 def fit(  # noqa: PLR0913
     model: nn.Module,
-    batches: Iterable[tuple[Tensor, Tensor]],
+    batches: Iterable[Given],
     objective: Term,
     optimiser: Optimizer,
     *,
@@ -48,7 +51,8 @@ def fit(  # noqa: PLR0913
 
     Args:
         model: logits out.
-        batches: (inputs, labels) for each step.
+        batches: (inputs, labels) for each step, and, for objectives that treat rows of the training
+            set differently, where these rows stand in it.
         objective: the loss to descend.
         optimiser: over the model's parameters.
         rng: every random draw of the steps.
@@ -76,9 +80,10 @@ def fit(  # noqa: PLR0913
         >>> losses[-1] < 0.1 < losses[0]
         True
     """
-    for number, (x, y) in enumerate(batches, start=first):
+    for number, given in enumerate(batches, start=first):
+        x, y, standing = given if len(given) == 3 else (*given, None)
         with training(model), global_from(rng):
-            batch = Batch(x, y, rng, strength=strength, box=box)
+            batch = Batch(x, y, rng, strength=strength, box=box, standing=standing)
             optimiser.zero_grad(set_to_none=True)
             loss = objective(model, batch)
             loss.backward()

@@ -1,5 +1,6 @@
 """A recipe carried out: from labelled rows and a seed to a trained model."""
 
+import copy
 import dataclasses
 import hashlib
 import math
@@ -16,11 +17,13 @@ from trilemma.core.errors import BadInput, TrainingCollapsed
 from trilemma.core.generators import draw_seed, seeded
 from trilemma.core.types import Classifier, Fit
 from trilemma.oracles import log_probabilities
+from trilemma.training.augmentation import augmented
 from trilemma.training.checkpoints import Checkpoint, content, load_checkpoint, save_checkpoint
-from trilemma.training.fit import fit
-from trilemma.training.objectives import Term
+from trilemma.training.fit import Given, fit
+from trilemma.training.objectives import Standing, Term
 from trilemma.training.recipes import Recipe, build
 from trilemma.training.schedule import optimiser_of, rate_share, strength
+from trilemma.training.validation import Validation, best_of, robust_accuracy, spent, stream
 
 PATIENCE = 10  # epochs in a row at the loss of an uninformed answer before a collapse is called
 FEWEST = 3  # such epochs that make a collapse where the training ends before PATIENCE
@@ -38,11 +41,14 @@ class Epoch:
         loss: mean over the rows, each before its step, in nats.
         strength: share of an attack's radius.
         learning_rate: of the optimiser.
+        robust_accuracy: on the validation rows after it, where there are some and the strength
+            is full.
     """
 
     loss: float
     strength: float
     learning_rate: float
+    robust_accuracy: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +59,20 @@ class Trained:
     history: tuple[Epoch, ...]
 
 
-def train(
+@dataclass(frozen=True, eq=False)
+class _Training:
+    """What stays the same over the epochs."""
+
+    recipe: Recipe
+    objective: Term
+    data: Dataset
+    seed: int
+    box: Box
+    validation: Validation | None
+    standing: Standing
+
+
+def train(  # noqa: PLR0913
     recipe: Recipe,
     objective: Term,
     data: Dataset,
@@ -61,14 +80,15 @@ def train(
     *,
     classes: int,
     box: Box = UNIT,
+    validation: Validation | None = None,
     checkpoint: Checkpoint | None = None,
     progress: Progress | None = None,
 ) -> Trained:
     """Train a fresh model as `recipe` says.
 
-    The result is a function of recipe, objective, data and seed: initial weights, the order of
-    the rows and the attacks' starts come from the seed, and a training that was stopped and
-    taken up again ends at the same bits.
+    The result is a function of recipe, objective, data, seed and validation: initial weights, the
+    order of the rows and the attacks' starts come from the seed, and a training that was stopped
+    and taken up again ends at the same bits.
 
     Args:
         recipe: architecture and schedule.
@@ -77,6 +97,8 @@ def train(
         seed: of every random draw.
         classes: how many there are; labels lie below.
         box: the valid inputs.
+        validation: rows on which it is decided which epoch's weights are kept, of those at full
+            strength; None keeps the last one's. It changes no step.
         checkpoint: where to save to, and to continue from; None for neither.
         progress: called after each epoch with epochs done, epochs in all, and a note.
 
@@ -88,26 +110,32 @@ def train(
     _check(data, classes)
     rng = seeded(seed)
     model = build(recipe, data.x.shape[1:], classes, rng)
+    # The best so far goes into the checkpoints beside the model
+    kept = nn.ModuleList([model] if validation is None else [model, copy.deepcopy(model)])
     optimiser = optimiser_of(recipe.optimiser, model.parameters())
+    standing = Standing(torch.randperm(len(data), generator=stream("standing", seed)), len(data))
+    training = _Training(recipe, objective, data, seed, box, validation, standing)
     history: list[Epoch] = []
     identity = ""
     if checkpoint is not None:
-        identity = _identity(recipe, objective, data, seed, box)
-        saved = load_checkpoint(checkpoint.folder, identity, model, optimiser, rng)
+        identity = _identity(training)
+        saved = load_checkpoint(checkpoint.folder, identity, kept, optimiser, rng)
         history = [Epoch(**each) for each in saved]
     uninformed = _uninformed(data.y, classes)
     last_save = time.monotonic()
-    for epoch in range(len(history), recipe.epochs):
-        history.append(_epoch(recipe, objective, data, box, model, optimiser, rng, epoch))
-        ended = len(history) == recipe.epochs
+    while not _ended(training, history):
+        history.append(_epoch(training, model, optimiser, rng, len(history)))
+        if validation is not None and _best_yet(history):
+            kept[-1].load_state_dict(model.state_dict())
+        ended = _ended(training, history)
         _refuse_collapse(history, model, data.x[:SAMPLE], uninformed, ended=ended)
         if checkpoint is not None and time.monotonic() - last_save >= checkpoint.every_seconds:
             rows = [dataclasses.asdict(each) for each in history]
-            save_checkpoint(checkpoint.folder, identity, model, optimiser, rng, rows)
+            save_checkpoint(checkpoint.folder, identity, kept, optimiser, rng, rows)
             last_save = time.monotonic()
         if progress is not None:
-            progress(epoch + 1, recipe.epochs, f"loss {history[-1].loss:.4f}")
-    return Trained(model=model.eval(), history=tuple(history))
+            progress(len(history), recipe.epochs, f"loss {history[-1].loss:.4f}")
+    return Trained(model=kept[-1].eval(), history=tuple(history))
 
 
 def as_fit(recipe: Recipe, objective: Term, *, classes: int, box: Box = UNIT) -> Fit:
@@ -120,38 +148,62 @@ def as_fit(recipe: Recipe, objective: Term, *, classes: int, box: Box = UNIT) ->
 
 
 def _epoch(
-    recipe: Recipe,
-    objective: Term,
-    data: Dataset,
-    box: Box,
+    training: _Training,
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
     rng: Generator,
     epoch: int,
 ) -> Epoch:
+    recipe, rows = training.recipe, len(training.data)
     rate = recipe.optimiser.learning_rate * rate_share(recipe.course, epoch, recipe.epochs)
     for group in optimiser.param_groups:
         group["lr"] = rate
     share = strength(epoch, warmup=recipe.warmup, ramp=recipe.ramp)
     steps = fit(
         model,
-        _shuffled(data, recipe.batch, rng),
-        objective,
+        _shuffled(training, rng),
+        training.objective,
         optimiser,
         rng=rng,
         strength=share,
-        box=box,
+        box=training.box,
         clip_norm=recipe.clip_norm,
-        first=epoch * math.ceil(len(data) / recipe.batch),
+        first=epoch * math.ceil(rows / recipe.batch),
     )
     total = math.fsum(step.loss * step.rows for step in steps)
-    return Epoch(loss=total / len(data), strength=share, learning_rate=rate)
+    score = _score(training, model) if share == 1 else None
+    return Epoch(loss=total / rows, strength=share, learning_rate=rate, robust_accuracy=score)
 
 
-def _shuffled(data: Dataset, batch: int, rng: Generator) -> Iterator[tuple[Tensor, Tensor]]:
+def _shuffled(training: _Training, rng: Generator) -> Iterator[Given]:
+    recipe, data, box = training.recipe, training.data, training.box
     order = torch.randperm(len(data), generator=rng)
-    for index in order.split(batch):
-        yield data.x[index], data.y[index]
+    for index in order.split(recipe.batch):
+        x = augmented(data.x[index], recipe.augmentation, rng, box)
+        yield x, data.y[index], training.standing[index]
+
+
+def _score(training: _Training, model: nn.Module) -> float | None:
+    """From the same starts in each epoch, so that epochs compare."""
+    held_out, rng = training.validation, stream("validation", training.seed)
+    if held_out is None:
+        return None
+    return robust_accuracy(model, held_out.data, held_out.attack, box=training.box, rng=rng)
+
+
+def _scores(history: Sequence[Epoch]) -> list[float]:
+    return [each.robust_accuracy for each in history if each.robust_accuracy is not None]
+
+
+def _best_yet(history: Sequence[Epoch]) -> bool:
+    """Of the epochs at full strength; before them the last one is."""
+    scores = _scores(history)
+    return not scores or best_of(scores) == len(scores) - 1
+
+
+def _ended(training: _Training, history: Sequence[Epoch]) -> bool:
+    patience = None if training.validation is None else training.validation.patience
+    return len(history) >= training.recipe.epochs or spent(_scores(history), patience)
 
 
 def _uninformed(y: Tensor, classes: int) -> tuple[float, ...]:
@@ -207,6 +259,18 @@ def _check(data: Dataset, classes: int) -> None:
         )
 
 
-def _identity(recipe: Recipe, objective: Term, data: Dataset, seed: int, box: Box) -> str:
-    digest = hashlib.blake2b(content(data.x) + content(data.y), digest_size=16).hexdigest()
-    return repr((recipe, objective, seed, box, tuple(data.x.shape), digest))
+def _identity(training: _Training) -> str:
+    recipe, objective, data = training.recipe, training.objective, training.data
+    held_out = training.validation
+    known = (
+        None
+        if held_out is None
+        else (held_out.attack, held_out.patience, _fingerprint(held_out.data))
+    )
+    return repr(
+        (recipe, objective, training.seed, training.box, known, data.x.shape, _fingerprint(data))
+    )
+
+
+def _fingerprint(data: Dataset) -> str:
+    return hashlib.blake2b(content(data.x) + content(data.y), digest_size=16).hexdigest()

@@ -1,0 +1,92 @@
+"""Sums and multiples of losses, and the union of all, which they are made of."""
+
+from typing import ClassVar, TypeAlias, cast
+
+import torch
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+from torch import nn
+
+from trilemma.training.objectives.adversarial import (
+    Adversarial,
+    DistributionalTraining,
+    MixedAdversarial,
+)
+from trilemma.training.objectives.batch import Batch, Loss
+from trilemma.training.objectives.domain_adaptation import DomainAdaptation
+from trilemma.training.objectives.natural import Natural
+from trilemma.training.objectives.penalties import L1, L2
+from trilemma.training.objectives.term import CONFIG, Term
+from trilemma.training.objectives.trades import TRADES
+from trilemma.training.objectives.verified import (
+    AbstractInterpretation,
+    IntervalBoundPropagation,
+    Verified,
+)
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class Scaled(Term):
+    """A number times a loss.
+
+    Args:
+        factor: any finite number.
+        term: the loss.
+    """
+
+    REVISION: ClassVar[int] = 1
+
+    factor: float = Field(allow_inf_nan=False)
+    term: "Objective"
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Loss:
+        """The product."""
+        return self.factor * self.term(model, batch)
+
+
+@dataclass(frozen=True, kw_only=True, config=CONFIG)
+class Sum(Term):
+    """Several losses together, on one batch's forwards, adversarial examples and bounds.
+
+    Args:
+        terms: the losses, one at least.
+    """
+
+    REVISION: ClassVar[int] = 1
+
+    terms: tuple["Objective", ...] = Field(min_length=1)
+
+    def __call__(self, model: nn.Module, batch: Batch) -> Loss:
+        """The sum."""
+        return torch.stack([term(model, batch) for term in self.terms]).sum()
+
+
+Objective: TypeAlias = (
+    Natural
+    | Adversarial
+    | MixedAdversarial
+    | DistributionalTraining
+    | TRADES
+    | Verified
+    | AbstractInterpretation
+    | IntervalBoundPropagation
+    | DomainAdaptation
+    | L1
+    | L2
+    | Scaled
+    | Sum
+)
+
+
+def added(first: Term, second: Term) -> Sum:
+    """The sum of two losses, flat and in their order."""
+    return Sum(terms=(*_terms(first), *_terms(second)))
+
+
+def scaled(factor: float, term: Term) -> Scaled:
+    """A number times a loss."""
+    return Scaled(factor=factor, term=cast(Objective, term))
+
+
+def _terms(term: Term) -> tuple[Objective, ...]:
+    return term.terms if isinstance(term, Sum) else (cast(Objective, term),)
