@@ -14,7 +14,9 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from trilemma.attacks.evasion import Evasion, QueryBased
-from trilemma.attacks.membership import Membership
+from trilemma.attacks.membership import Examples, Membership
+from trilemma.bounds import Domain
+from trilemma.bounds import Domain
 from trilemma.core.balls import Ball
 from trilemma.data import Files, Scaling
 from trilemma.data.known import CATALOGUE
@@ -197,12 +199,15 @@ def _found(row: Mapping[str, Any]) -> str:
 
 TABLES: Mapping[str, Callable[[], str]] = {
     "membership": partial(kinds, Membership),
+    "domains": partial(kinds, Domain),
+    "examples": partial(kinds, Examples),
     "evasion": partial(kinds, Evasion),
     "decisions": partial(kinds, QueryBased),
     "attacks": attacks,
     "objectives": partial(kinds, Objective),
     "recipes": partial(kinds, Recipe),
     "balls": partial(kinds, Ball),
+    "domains": partial(kinds, Domain),
     "scalings": partial(kinds, Scaling),
     "files": partial(kinds, Files),
     "data": data,
