@@ -72,14 +72,31 @@ def interval_case(turns: int) -> list[Row]:
     return compared(f"interval bounds of {ROWS} rows", seconds, bars)
 
 
+def mlp() -> nn.Sequential:
+    """Fully connected layers of 256 and 128 units."""
+    with global_from(seeded(0)):
+        return nn.Sequential(
+            nn.Flatten(), nn.Linear(784, 256), nn.ReLU(), nn.Linear(256, 128), nn.ReLU(),
+            nn.Linear(128, 10),
+        ).eval()  # fmt: skip
+
+
 def step_case(turns: int) -> list[Row]:
     """Training steps of interval bound propagation, half natural loss, half that of the bounds."""
+    return [
+        *steps_of("small CNN", small_cnn, turns),
+        *steps_of("perceptron", mlp, turns),
+    ]
+
+
+def steps_of(title: str, network: Callable[[], nn.Sequential], turns: int) -> list[Row]:
+    """On one network."""
     x, y = setting.images(BATCH * STEPS, correct_for=None)
     batches = list(zip(x.split(BATCH), y.split(BATCH), strict=True))
     objective = IntervalBoundPropagation(ball=Linf(EPS), kappa=0.5)
 
     def trained(loss: Callable[[nn.Module, Tensor, Tensor], Tensor]) -> Job:
-        model = small_cnn().train()
+        model = network().train()
         sgd = torch.optim.SGD(model.parameters(), lr=0.01)
 
         def job() -> None:
@@ -91,7 +108,7 @@ def step_case(turns: int) -> list[Row]:
         return job
 
     def fitted(objective: IntervalBoundPropagation | Natural) -> Job:
-        model = small_cnn().train()
+        model = network().train()
         sgd = torch.optim.SGD(model.parameters(), lr=0.01)
         return lambda: list(fit(model, batches, objective, sgd, rng=seeded(0), box=UNIT))
 
@@ -101,7 +118,7 @@ def step_case(turns: int) -> list[Row]:
         NATURAL: trained(lambda model, rows, labels: F.cross_entropy(model(rows), labels)),
     }
     bars = {WRITTEN_OUT: 1.1, NATURAL: 4.0}
-    return compared(f"{STEPS} training steps of {BATCH} rows", timed(jobs, turns), bars)
+    return compared(f"{STEPS} training steps of {BATCH} rows, {title}", timed(jobs, turns), bars)
 
 
 def dual_case(turns: int) -> list[Row]:

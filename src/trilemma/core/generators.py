@@ -19,11 +19,16 @@ def draw_seed(rng: Generator) -> int:
 
 @contextmanager
 def global_from(rng: Generator) -> Iterator[None]:
-    """Seed torch's global generator from `rng` and restore it on the way out.
+    """Seed torch's global generators from `rng` and restore them on the way out.
 
-    For what draws from the global generator and cannot be told otherwise: layer initialisation
-    and dropout.
+    For what draws from a global generator and cannot be told otherwise: layer initialisation
+    and dropout. GPUs count once something has been done on one.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(draw_seed(rng))
+    gpus = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=gpus):
+        seed = draw_seed(rng)
+        # not torch.manual_seed, which writes down the call stack for GPUs that may come
+        torch.default_generator.manual_seed(seed)
+        if gpus:
+            torch.cuda.manual_seed_all(seed)
         yield
