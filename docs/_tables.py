@@ -16,7 +16,6 @@ from sphinx.util.docutils import SphinxDirective
 from trilemma.attacks.evasion import Evasion, QueryBased
 from trilemma.attacks.membership import Examples, Membership
 from trilemma.bounds import Domain
-from trilemma.bounds import Domain
 from trilemma.core.balls import Ball
 from trilemma.data import Files, Scaling
 from trilemma.data.known import CATALOGUE
@@ -199,7 +198,6 @@ def _found(row: Mapping[str, Any]) -> str:
 
 TABLES: Mapping[str, Callable[[], str]] = {
     "membership": partial(kinds, Membership),
-    "domains": partial(kinds, Domain),
     "examples": partial(kinds, Examples),
     "evasion": partial(kinds, Evasion),
     "decisions": partial(kinds, QueryBased),

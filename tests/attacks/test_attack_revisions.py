@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import pytest
 import torch
+from torch import nn
 
 from trilemma.attacks.evasion import (
     APGD,
@@ -32,7 +33,13 @@ from trilemma.attacks.evasion import (
     targeted_examples,
     uncertain_examples,
 )
-from trilemma.attacks.membership import METHODS, AdversarialConfidence, Confidence
+from trilemma.attacks.membership import (
+    METHODS,
+    AdversarialConfidence,
+    Confidence,
+    VerifiedConfidence,
+)
+from trilemma.bounds import Crown, CrownIBP, Dual, FastLin, HybridZonotope, Interval, Zonotope
 from trilemma.core.balls import L2, Linf
 from trilemma.core.box import UNIT
 from trilemma.core.generators import seeded
@@ -44,6 +51,12 @@ EUCLIDEAN = PGD(ball=L2(0.2), steps=2, restarts=3)
 MARGIN = PGD(ball=L2(0.1), steps=3, loss=Margin(confidence=0.5))
 PRICED = Distributional(gamma=200.0)
 PRICED_NORM = Distributional(gamma=2.0, penalty=L2Penalty(squared=False), step_size=0.01)
+
+
+def verified(ball, domain):
+    return VerifiedConfidence(ball=ball, domain=domain)
+
+
 UNCERTAIN = UncertainExamples(ball=L2(0.1))
 
 # per method, revision and settings: the digest of the toy result
@@ -74,6 +87,13 @@ RECORDED = {
     (ZOO, 1, ZOO(max_queries=400, coordinates=2)): 10.4855335764,
     (Confidence, 1, Confidence()): 3.39583815973,
     (AdversarialConfidence, 1, AdversarialConfidence(attack=LINF)): 3.1700004619,
+    (VerifiedConfidence, 1, verified(Linf(0.1), Interval())): 0.780885647284,
+    (VerifiedConfidence, 1, verified(Linf(0.08), Zonotope())): 1.58754002641,
+    (VerifiedConfidence, 1, verified(Linf(0.06), HybridZonotope())): 1.52585206312,
+    (VerifiedConfidence, 1, verified(L2(0.1), CrownIBP())): 1.60122651814,
+    (VerifiedConfidence, 1, verified(Linf(0.05), Crown())): 1.62384507176,
+    (VerifiedConfidence, 1, verified(L2(0.2), FastLin())): 1.5194070745,
+    (VerifiedConfidence, 1, verified(L2(0.15), Dual())): 1.56804113304,
 }
 
 
@@ -86,6 +106,16 @@ def wave(*shape):
 def model(x):
     """Curved: what an attack finds lies seldom in a corner, where different ways end alike."""
     return (x @ (4 * wave(5, 8) - 2)).sin() @ (6 * wave(8, 3) - 3)
+
+
+def layers():
+    """For bounds, which read a model's layers."""
+    model = nn.Sequential(
+        nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 6), nn.ReLU(), nn.Linear(6, 3)
+    ).double()
+    for each in model.parameters():
+        each.data = 2 * wave(*each.shape) - 1
+    return model
 
 
 def result(kind, config):
@@ -101,6 +131,8 @@ def result(kind, config):
         return targeted_examples(model, x, y, config, rng=seeded(0))[0]
     if kind in ATTACKS:
         return ATTACKS[kind](model, x, y, config, rng=seeded(0))
+    if kind is VerifiedConfidence:
+        return METHODS[kind].signal(layers(), x, y, config, box=UNIT, rng=seeded(0))
     return METHODS[kind].signal(model, x, y, config, box=UNIT, rng=seeded(0))
 
 

@@ -15,9 +15,11 @@ from trilemma.attacks.membership import (
     Access,
     AdversarialConfidence,
     Confidence,
+    VerifiedConfidence,
     adversarial_confidence,
     confidence,
 )
+from trilemma.bounds import Interval
 from trilemma.core.balls import L2, Linf
 from trilemma.core.box import UNIT, Box
 from trilemma.core.errors import BadInput
@@ -29,6 +31,7 @@ seeds = st.integers(0, 2**32 - 1)
 EXAMPLES = {
     Confidence: Confidence(),
     AdversarialConfidence: AdversarialConfidence(attack=PGD(ball=Linf(0.1), steps=5)),
+    VerifiedConfidence: VerifiedConfidence(ball=Linf(0.1), domain=Interval()),
 }
 
 
@@ -148,6 +151,7 @@ def test_every_method_of_the_table_is_under_the_laws():
     assert set(EXAMPLES) == set(METHODS)
     assert METHODS[Confidence].needs is Access.ORACLE
     assert METHODS[AdversarialConfidence].needs is Access.MODEL
+    assert METHODS[VerifiedConfidence].needs is Access.MODEL
 
 
 @pytest.mark.parametrize(("signal", "config"), [*LAWFUL, _control(_in_percent)])

@@ -88,4 +88,5 @@ def test_a_shipped_record_is_of_the_study_as_declared(study):
     assert document["provenance"]["spec"] == yaml.safe_load((STUDIES / f"{study}.yaml").read_text())
     for model in document["models"].values():
         for attack in model["membership"].values():
-            assert set(attack) == set(METRICS)
+            # a record may be older than the newest metrics
+            assert {"best_threshold_accuracy", "auc"} <= set(attack) <= set(METRICS)

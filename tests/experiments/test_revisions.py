@@ -13,23 +13,42 @@ import pytest
 import torch
 
 from trilemma.attacks.evasion import ATTACKS, PGD
-from trilemma.attacks.membership import METHODS, AdversarialConfidence, Confidence
+from trilemma.attacks.membership import (
+    LEARNED,
+    METHODS,
+    AdversarialConfidence,
+    Confidence,
+    Known,
+    ModelInference,
+    Targeted,
+    VerifiedConfidence,
+    model_inference,
+)
+from trilemma.bounds import Interval
 from trilemma.core.balls import Linf
 from trilemma.core.box import UNIT
 from trilemma.core.dataset import Dataset
 from trilemma.core.generators import seeded
 from trilemma.data import Digits, load, split
+from trilemma.data.stratified import stratified_order
 from trilemma.experiments import responses, selftests
-from trilemma.experiments.evaluation import Compare, Evaluate, compare, evaluate
+from trilemma.experiments.evaluation import Compare, Evaluate, Transfer, compare, evaluate
+from trilemma.experiments.fitting import fitting_rows
+from trilemma.experiments.inferring import Infer, networks
+from trilemma.experiments.shadowing import ShadowSplit
 from trilemma.experiments.stages import ProbeData, ProbeModel, Respond, Split, Train
 from trilemma.experiments.thorough import Withstand, chosen
+from trilemma.experiments.verifying import Verify
+from trilemma.metrics import transferred_threshold
 from trilemma.oracles import log_probabilities
 from trilemma.training import Adversarial, Batch, Natural, Recipe, build, train
 from trilemma.training.recipes import MLP, FashionCNN, SmallCNN, YaleCNN
 from trilemma.training.schedule import SGD, Adam, Constant, Cosine, Steps, rate_share
+from trilemma.training.train import as_fit
 
 FILE = Path(__file__).with_name("revisions.json")
 ATTACK = PGD(ball=Linf(0.1), steps=3)
+VERIFIED = VerifiedConfidence(ball=Linf(0.01), domain=Interval())
 
 
 def rows():
@@ -44,6 +63,20 @@ def model():
 def signal(config):
     x, y = rows()
     return METHODS[type(config)].signal(model(), x, y, config, box=UNIT, rng=seeded(3)).tolist()
+
+
+def inferred():
+    x, y = rows()
+    x = torch.cat([x, 1 - x])
+    known = Known(model=model(), data=Dataset(x, y.repeat(2)), member=torch.arange(24) < 12)
+    config = ModelInference(examples=Targeted(attack=ATTACK), hidden=(6,), epochs=3)
+    fit = as_fit(networks(config), Natural(), classes=2)
+    return model_inference(model(), *rows(), known, config, fit=fit, rng=seeded(3)).tolist()
+
+
+def fitted():
+    label = np.arange(40) % 2
+    return np.flatnonzero(fitting_rows(np.arange(40) < 15, label, 3, 5)).tolist()
 
 
 def evasion(config):
@@ -91,6 +124,13 @@ def evaluated():
     return [number for number in numbers if number is not None]
 
 
+def transferred():
+    numbers = np.random.default_rng(6).normal([[0.5], [0], [1], [0]], size=(4, 20))
+    found = transferred_threshold(*numbers)
+    low, high = found.accuracy().low, found.accuracy().high
+    return [found.threshold, found.shadow_accuracy, found.accuracy().value, low, high]
+
+
 def responded():
     x, y = rows()
     table = log_probabilities(model(), x).numpy()
@@ -131,6 +171,8 @@ TOYS = {
     PGD: lambda: evasion(ATTACK),
     Confidence: lambda: signal(Confidence()),
     AdversarialConfidence: lambda: signal(AdversarialConfidence(attack=ATTACK)),
+    VerifiedConfidence: lambda: signal(VERIFIED),
+    ModelInference: inferred,
     Natural: lambda: loss(Natural()),
     Adversarial: lambda: loss(Adversarial(attack=ATTACK)),
     SmallCNN: lambda: trained(SmallCNN(epochs=2, batch=4)),
@@ -146,6 +188,10 @@ TOYS = {
     Train: lambda: trained(MLP(hidden=(4,), epochs=2, batch=5)),
     Respond: responded,
     Withstand: withstood,
+    Verify: lambda: signal(VERIFIED),
+    Infer: lambda: [*fitted(), *inferred()],
+    ShadowSplit: lambda: stratified_order(np.arange(9) % 2, np.arange(9), 5).tolist(),
+    Transfer: transferred,
     Evaluate: evaluated,
     Compare: compared,
     ProbeData: probed_data,
@@ -172,7 +218,7 @@ def test_another_result_needs_another_revision(kind):
 
 def test_every_recipe_and_method_has_a_toy():
     # evasion attacks have theirs in tests/attacks/test_attack_revisions.py
-    assert {*get_args(Recipe), *METHODS} <= set(TOYS)
+    assert {*get_args(Recipe), *METHODS, *LEARNED} <= set(TOYS)
 
 
 @pytest.mark.xfail(raises=AssertionError, reason="negative control: a changed method is noticed")

@@ -18,7 +18,7 @@ from trilemma.core.errors import TrilemmaError
 from trilemma.experiments.reports import html as page_module
 from trilemma.experiments.reports import render_html
 from trilemma.experiments.reports.html import plain, script_json
-from trilemma.experiments.reports.quantities import ACCURACIES, AUTOATTACK, quantity, shown
+from trilemma.experiments.reports.quantities import accuracies, quantity, shown
 
 Json = dict[str, Any]
 LOADING = ("src", "srcset", "href", "action", "data", "poster", "formaction", "xlink:href")
@@ -68,7 +68,7 @@ def numbers(document: Json) -> Iterator[str]:
     for model in document["models"].values():
         for name, metric in model["accuracy"].items():
             for each in (metric, *metric.get("seeds", [])):
-                yield from vars(shown(each, (ACCURACIES | AUTOATTACK)[name])).values()
+                yield from vars(shown(each, accuracies(document)[name])).values()
         for metrics in model["membership"].values():
             for name, metric in metrics.items():
                 for each in (metric, *metric.get("seeds", [])):

@@ -8,6 +8,7 @@ import pytest
 from rich.console import Console
 
 from trilemma.experiments.reports import render_html, render_junit, render_markdown, render_text
+from trilemma.experiments.reports.figures import method_title
 from trilemma.experiments.reports.glance import glance
 from trilemma.experiments.reports.quantities import ACCURACIES, accuracies
 from trilemma.experiments.reports.verdict import verdict
@@ -81,3 +82,54 @@ def test_no_ball_is_said_and_old_documents_are_still_read(document: Json, thorou
     assert "Accuracy under attack</h3>" in render_html(thorough)
     thorough["robustness"] = {}
     assert "It was not measured: no ball" in render_html(thorough)
+
+
+@pytest.fixture
+def proven(named_document: Callable[[str], Json]) -> Json:
+    return named_document("proven")
+
+
+def test_what_was_proven_is_named_after_the_bounds(document: Json, proven: Json) -> None:
+    assert not any(name.startswith("verified") for name in accuracies(document))
+    named = accuracies(proven)
+    assert named["verified_test"].label == "Accuracy on test rows, verified by Interval"
+    assert named["verified_dual_train"].short == "Verified (Dual), train"
+
+
+def test_every_form_tells_what_was_proven(proven: Json) -> None:
+    console = Console(file=io.StringIO(), width=100)
+    console.print(render_text(proven))
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "Verified (Interval), test" in printed
+    assert "Shadow threshold" in printed
+    for text in (printed, render_html(proven), render_markdown(proven)):
+        assert "41.30 %" in text  # of the robust model, by intervals
+        assert "43.30 %" in text  # and by the dual
+        assert "53.10 %" in text  # at a threshold from a shadow model
+    held = {"text": "accuracy.verified_test < 0.5", "model": "robust", "holds": True}
+    condition = {**held, "metric": "accuracy.verified_test.value", "observed": 0.413}
+    assert "accuracy.verified_test.value is 0.413" in render_junit(proven, [condition])
+
+
+def test_sentences_tell_what_is_provable_and_in_which_ball(proven: Json) -> None:
+    said = " ".join(verdict(proven)["sentences"])
+    assert "of them under attack, and 41.30 % of them provably. " in said
+    assert "Chosen on a shadow model, attack (“Confidence on benign inputs (I_B)”) and" in said
+    proven["robustness"]["verified"]["settings"] = {"ball": {"kind": "L2", "radius": 1}}
+    assert "41.30 % of them provably (in another ball)" in " ".join(verdict(proven)["sentences"])
+
+
+def test_labels_and_judged_rows_are_on_the_page(proven: Json) -> None:
+    page = render_html(proven)
+    assert "Confidence on benign inputs (I_B), each label" in page
+    places = [page.index(f">label {label}<") for label in (0, 2, 10)]
+    assert places == sorted(places)
+    assert "(9 to 9 of each side); 281 members and 279 non-members are left" in page
+
+
+def test_two_attacks_of_one_name_are_told_apart_by_their_ids(proven: Json) -> None:
+    title = proven["methods"]["confidence"]["title"]
+    assert method_title(proven, "confidence") == title
+    proven["methods"]["confidence_adversarial"]["title"] = title
+    assert method_title(proven, "confidence_adversarial") == f"{title}: confidence_adversarial"
+    assert method_title(proven, "confidence") == f"{title}: confidence"

@@ -10,9 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from trilemma.core.errors import BadInput
-from trilemma.experiments import gate
+from trilemma.experiments import gate, methods
 from trilemma.experiments.audit import audit
-from trilemma.experiments.methods import ACCURACIES, METRICS, THOROUGH
 from trilemma.experiments.progress import progress
 from trilemma.experiments.store import Store
 
@@ -62,11 +61,17 @@ def deliver(
     for text in conditions:
         gate.check_form(text)
     parsed: list[gate.Condition] = []
-    accuracies = [*ACCURACIES, *(THOROUGH if table.get("thorough") else ())]
+    accuracies = methods.accuracies(table)
 
     def check(models: Sequence[str], attacks: Sequence[str]) -> None:
         parsed.extend(
-            gate.parse(text, models=models, attacks=attacks, metrics=METRICS, accuracies=accuracies)
+            gate.parse(
+                text,
+                models=models,
+                attacks=attacks,
+                metrics=methods.metrics(table),
+                accuracies=accuracies,
+            )
             for text in conditions
         )
 

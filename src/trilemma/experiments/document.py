@@ -10,7 +10,7 @@ from trilemma import __version__, metrics
 from trilemma.experiments.events import Failed
 from trilemma.experiments.execution import Outcomes
 from trilemma.experiments.graph import Stage, key, parents
-from trilemma.experiments.methods import METRICS
+from trilemma.experiments.methods import METRICS, SHADOW
 from trilemma.experiments.plan import NOT_RECORDED, Cell
 from trilemma.experiments.reports.verdict import verdict
 from trilemma.experiments.store import Store
@@ -36,7 +36,8 @@ def document(
     """
     facts = _Facts(outcomes, store)
     models = list(dict.fromkeys(cell.model for cell in cells))
-    thorough = any(cell.thorough for cell in cells)
+    extra = [*(["autoattack"] if any(cell.thorough for cell in cells) else ())]
+    extra += dict.fromkeys(prefix for cell in cells for prefix in cell.verified)
     built: Json = {
         "schema": SCHEMA,
         "schema_version": 1,
@@ -46,7 +47,7 @@ def document(
         "failures": facts.failures(cells),
         "models": {
             model: _model(
-                [c for c in cells if c.model == model], facts, about["models"][model], thorough
+                [c for c in cells if c.model == model], facts, about["models"][model], extra
             )
             for model in models
         },
@@ -98,7 +99,8 @@ def _needed(stages: Iterable[Stage]) -> set[str]:
     return found
 
 
-def _model(cells: Sequence[Cell], facts: _Facts, description: Json, thorough: bool) -> Json:
+def _model(cells: Sequence[Cell], facts: _Facts, description: Json, extra: Sequence[str]) -> Json:
+    """One model's part; `extra` are the prefixes of accuracies that not every audit has."""
     attacks = list(dict.fromkeys(name for cell in cells for name in (*cell.attacks, *cell.missing)))
     first = next((f for cell in cells for f in [facts.of(cell.benign)] if f), None)
     source = next((f for cell in cells for f in [facts.of(cell.source)] if f), None) or {}
@@ -111,8 +113,11 @@ def _model(cells: Sequence[Cell], facts: _Facts, description: Json, thorough: bo
             **(first["rows"] if first else {"members": 0, "nonmembers": 0}),
             **(costly["rows"] if costly else {}),
         },
-        "accuracy": _accuracy(cells, facts, thorough),
+        "accuracy": _accuracy(cells, facts, extra),
         "membership": {name: _attack(name, cells, facts) for name in attacks},
+        "labels": {name: found for name in attacks if (found := _labels(name, cells, facts))},
+        **_judged(attacks, cells, facts),
+        **_shadow(cells, facts),
         "curves": _curves(attacks, cells, facts),
         "self_tests": _model_tests(cells, facts, attacks),
     }
@@ -125,7 +130,53 @@ def _attack(name: str, cells: Sequence[Cell], facts: _Facts) -> Json:
         found = facts.of(cell.attacks.get(name))
         why = cell.missing.get(name, f"the attack failed with seed {cell.seed}; see failures")
         seeds.append(dict(found["metrics"]) if found else _nothing(why))
+        if cell.transfers or cell.unshadowed:
+            seeds[-1][SHADOW] = _transferred(name, cell, facts)
     return _over_seeds(seeds)
+
+
+def _transferred(name: str, cell: Cell, facts: _Facts) -> Json:
+    """The accuracy of an attack's threshold that was chosen on a shadow model."""
+    found = facts.of(cell.transfers.get(name))
+    if found:
+        return dict(found["accuracy"])
+    failed = f"it failed with seed {cell.seed}; see failures"
+    return {"not_evaluable": cell.unshadowed or cell.missing.get(name, failed)}
+
+
+def _shadow(cells: Sequence[Cell], facts: _Facts) -> Json:
+    """The attack that does best on the shadow model, and what it finds on the target."""
+    if not any(cell.transfers for cell in cells):
+        return {}
+    chosen, seeds = [], []
+    for cell in cells:
+        found = {name: f for name, stage in cell.transfers.items() if (f := facts.of(stage))}
+        accuracies = {name: f["shadow_accuracy"] for name, f in found.items()}
+        if len(found) < len(cell.transfers):  # the best may be among those that were lost
+            return {"shadow": {"attacks": [], "accuracy": {"not_evaluable": "an attack failed"}}}
+        chosen.append(metrics.chosen_on_shadow(accuracies))
+        seeds.append(dict(found[chosen[-1]]["accuracy"]))
+    return {"shadow": {"attacks": chosen, "accuracy": metrics.combine(seeds)}}
+
+
+def _labels(name: str, cells: Sequence[Cell], facts: _Facts) -> Json:
+    """The accuracy of one attack on each label's rows, over seeds; empty where a seed failed."""
+    seeds = [dict(found["labels"]) for c in cells if (found := facts.of(c.attacks.get(name)))]
+    if len(seeds) < len(cells):
+        return {}
+    absent = {"not_evaluable": "no row of this label is judged"}
+    every = sorted({label for seed in seeds for label in seed}, key=int)
+    return _over_seeds([{label: seed.get(label, absent) for label in every} for seed in seeds])
+
+
+def _judged(attacks: Sequence[str], cells: Sequence[Cell], facts: _Facts) -> Json:
+    """Of attacks that learn from some rows: from how many, and how many are left to be judged."""
+    judged = {}
+    for name in attacks:
+        found = next((f for c in cells if (f := facts.of(c.attacks.get(name)))), None)
+        if found and "fitted" in found:
+            judged[name] = {**found["rows"], "fitted": dict(found["fitted"])}
+    return {"judged": judged} if judged else {}
 
 
 def _over_seeds(seeds: Sequence[Json]) -> Json:
@@ -136,27 +187,34 @@ def _nothing(why: str) -> Json:
     return {metric: {"not_evaluable": why} for metric in METRICS}
 
 
-def _accuracy(cells: Sequence[Cell], facts: _Facts, thorough: bool) -> Json:
+def _accuracy(cells: Sequence[Cell], facts: _Facts, extra: Sequence[str]) -> Json:
     both: Json = {}
-    measured = {"": "benign", "adversarial_": "adversarial"}
-    for prefix, name in {**measured, **({"autoattack_": "thorough"} if thorough else {})}.items():
+    for prefix in ("", "adversarial", *extra):
         seeds = []
         for cell in cells:
-            stage: Stage | None = getattr(cell, name)
+            stage = _measured(cell, prefix)
             found = facts.of(stage)
-            nothing = {"not_evaluable": _why(cell, stage, name)}
+            nothing = {"not_evaluable": _why(cell, stage, prefix)}
             seeds.append(dict(found["accuracy"]) if found else dict.fromkeys(PARTS, nothing))
-        both |= {f"{prefix}{part}": value for part, value in _over_seeds(seeds).items()}
+        start = f"{prefix}_" if prefix else ""
+        both |= {f"{start}{part}": value for part, value in _over_seeds(seeds).items()}
     return both
 
 
-def _why(cell: Cell, stage: Stage | None, name: str) -> str:
+def _measured(cell: Cell, prefix: str) -> Stage | None:
+    """The stage that accuracies with this prefix are read from."""
+    fixed = {"": cell.benign, "adversarial": cell.adversarial, "autoattack": cell.thorough}
+    return fixed[prefix] if prefix in fixed else cell.verified.get(prefix)
+
+
+def _why(cell: Cell, stage: Stage | None, prefix: str) -> str:
     """Why there is no accuracy."""
     if stage is not None:
         return "the stage failed; see failures"
     if cell.source is not None:
         return "no perturbation budget was declared"
-    return NOT_RECORDED if name == "thorough" else next(iter(cell.missing.values()), NOT_RECORDED)
+    asked = prefix not in ("", "adversarial")
+    return NOT_RECORDED if asked else next(iter(cell.missing.values()), NOT_RECORDED)
 
 
 def _curves(attacks: Sequence[str], cells: Sequence[Cell], facts: _Facts) -> Json:

@@ -1,7 +1,7 @@
 """From responses to numbers: metrics with their intervals, accuracies, curves. NumPy only."""
 
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 from trilemma import metrics
 from trilemma.experiments import responses
 from trilemma.experiments.artifact import Artifact
+from trilemma.experiments.fitting import FITTING, fitting_rows
 from trilemma.experiments.graph import Bench, Stage
 from trilemma.experiments.selftests import null_run
 
+Scores: TypeAlias = responses.Floats
 MASKED = 5  # points by which accuracy under a gradient attack may exceed that under AutoAttack
 FPRS = (0.1, 0.01, 0.001)
 PRIORS = (0.5, 0.1, 0.01)
@@ -19,14 +21,39 @@ BINS = 50
 
 
 @dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What an attack's scores are read from.
+
+    Args:
+        responses: a model's answers.
+        scores: the attack's own scores of these rows, or of some of them (`row`); None where they
+            are the responses' confidences.
+    """
+
+    responses: Stage
+    scores: Stage | None = None
+
+    def read(self, bench: Bench) -> tuple[dict[str, Any], Scores, dict[str, Any]]:
+        """The answers about the judged rows, their scores, and what the attack says of itself."""
+        answers = dict(bench.load(self.responses).arrays)
+        if self.scores is None:
+            return answers, responses.confidence(answers), {}
+        found = bench.load(self.scores)
+        if "row" in found.arrays:
+            answers = {name: array[found.arrays["row"]] for name, array in answers.items()}
+        return answers, found.arrays["score"], dict(found.facts)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Evaluate(Stage):
     """Membership inference by a threshold: on an attack's scores, or on the confidence.
 
-    Facts: `metrics` (ids as in the audit document), `accuracy` of members and non-members,
-    `curves`, and the null run's check.
+    Facts: `metrics` (ids as in the audit document), `labels` (the accuracy on each label's rows),
+    `accuracy` of members and non-members, `curves`, the null run's check, and, of an attack that
+    learns from some rows, `fitted`: from how many of each label.
     """
 
-    REVISION: ClassVar[int] = 1
+    REVISION: ClassVar[int] = 2
     responses: Stage
     scores: Stage | None = None
     seed: int = 0
@@ -38,27 +65,39 @@ class Evaluate(Stage):
 
     def run(self, bench: Bench) -> Artifact:
         """Measure, with curves of the responses' confidences and losses."""
-        answers = bench.load(self.responses).arrays
-        scores = bench.load(self.scores).arrays["score"] if self.scores else None
-        return Artifact(arrays={}, facts=evaluate(answers, scores, self.seed))
+        asked = Asked(responses=self.responses, scores=self.scores)
+        answers, scores, about = asked.read(bench)
+        found = evaluate(answers, scores, self.seed, threshold=about.get("threshold"))
+        fitted = {"fitted": about["fitted"]} if "fitted" in about else {}
+        return Artifact(arrays={}, facts=found | fitted)
 
 
 def evaluate(
-    answers: responses.Arrays, scores: responses.Floats | None, seed: int
+    answers: responses.Arrays,
+    scores: responses.Floats | None,
+    seed: int,
+    *,
+    threshold: float | None = None,
 ) -> dict[str, Any]:
     """Everything the report says about one attack on one model with one seed.
 
     Args:
         answers: see `responses`.
         scores: the attack's, one a row; None takes the confidence of the true label.
+        threshold: from which on an attack that learnt its own rules calls rows members.
     """
     member = answers["member"].astype(bool)
     sure = responses.confidence(answers)
     scores = sure if scores is None else scores
+    by_label = _by_label(answers, scores, seed, threshold)
     leak = metrics.membership(scores[member], scores[~member], seed=seed)
     loss = responses.loss(answers)
     return {
-        "metrics": metrics.to_json(leak, fprs=FPRS, priors=PRIORS),
+        "metrics": {
+            **metrics.to_json(leak, fprs=FPRS, priors=PRIORS),
+            "class_threshold_accuracy": by_label["overall"],
+        },
+        "labels": by_label["labels"],
         "accuracy": accuracy(answers),
         "rows": {"members": int(member.sum()), "nonmembers": int((~member).sum())},
         "curves": {
@@ -68,6 +107,53 @@ def evaluate(
         },
         "null": null_run(scores[~member], seed),
     }
+
+
+def _by_label(
+    answers: responses.Arrays, scores: responses.Floats, seed: int, threshold: float | None
+) -> dict[str, Any]:
+    """Accuracies of a rule for each label: the attack's own, or a threshold fitted on some rows."""
+    if "label" not in answers:
+        why = metrics.NotEvaluable("only confidences were recorded, without labels")
+        return {"overall": why.to_json(), "labels": {}}
+    member, label = answers["member"].astype(bool), answers["label"]
+    if threshold is not None:
+        return metrics.class_decisions(scores, label, member, threshold=threshold).to_json()
+    known = fitting_rows(member, label, FITTING, seed)
+    return metrics.class_thresholds(scores, label, member, known).to_json()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Transfer(Stage):
+    """A threshold chosen on a shadow model's rows, judged on the target's.
+
+    Facts: `accuracy` (a metric), `shadow_accuracy` of the threshold where it was chosen, and
+    `threshold`.
+    """
+
+    REVISION: ClassVar[int] = 1
+    target: Asked
+    shadow: Asked
+    name: str = field(default="transfer", metadata={"counts": False})
+
+    def label(self) -> str:
+        """For progress and failures."""
+        return self.name
+
+    def run(self, bench: Bench) -> Artifact:
+        """Choose and judge."""
+        sides = []
+        for asked in (self.shadow, self.target):
+            answers, scores, _ = asked.read(bench)
+            member = answers["member"].astype(bool)
+            sides += [scores[member], scores[~member]]
+        found = metrics.transferred_threshold(*sides)
+        facts = {
+            "accuracy": found.accuracy().to_json(),
+            "shadow_accuracy": found.shadow_accuracy,
+            "threshold": float(found.threshold),
+        }
+        return Artifact(arrays={}, facts=facts)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,6 +18,10 @@ COMPARE: Mapping[str, Callable[[float, float], bool]] = {
 SHAPE = re.compile(r"\s*(?P<path>[^<>=]+?)\s*(?P<op>>=|<=|>|<)\s*(?P<number>[^<>=]+?)\s*")
 PARTS = ("value", "low", "high")
 ACCURACY = "accuracy"  # stands in an attack's place for what the model itself gets right
+MEASURED_ON_REQUEST = {
+    "autoattack": "Ask by --thorough",
+    "verified": "Declare an attack of kind VerifiedConfidence",
+}
 FORM = "Write '[model:]attack.metric[.value|.low|.high] op number', e.g. 'confidence.auc.low > 0.6'"
 
 
@@ -97,12 +101,9 @@ def parse(
         path = path[len(model) + 1 :].lstrip()
     attack = _prefix(path, [*attacks, ACCURACY], text, "attack", models)
     rest = path[len(attack) + 1 :]
-    if (
-        attack == ACCURACY
-        and rest.startswith("autoattack_")
-        and rest.split(".")[0] not in accuracies
-    ):
-        raise BadInput("--fail-if", f"{path} in {text!r} was not measured", "Ask by --thorough")
+    for prefix, fix in MEASURED_ON_REQUEST.items() if attack == ACCURACY else ():
+        if rest.startswith(f"{prefix}_") and rest.split(".")[0] not in accuracies:
+            raise BadInput("--fail-if", f"{path} in {text!r} was not measured", fix)
     allowed = accuracies if attack == ACCURACY else metrics
     metric = _prefix(rest, allowed, text, "metric", ())
     part = rest[len(metric) + 1 :] or "value"

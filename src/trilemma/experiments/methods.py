@@ -2,11 +2,13 @@
 
 import dataclasses
 import inspect
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 METRICS = (
     "best_threshold_accuracy",
     "held_out_threshold_accuracy",
+    "class_threshold_accuracy",
     "auc",
     "advantage",
     "tpr_at_fpr_0.1",
@@ -17,8 +19,10 @@ METRICS = (
     "precision_at_prior_0.01",
     "epsilon_lower_bound",
 )
+SHADOW = "shadow_threshold_accuracy"  # beside them, where a shadow model was asked for
 ACCURACIES = ("train", "test", "adversarial_train", "adversarial_test")
 THOROUGH = ("autoattack_train", "autoattack_test")  # beside them, where they were asked for
+VERIFIED = "verified"
 ATLAS = "AML.T0024.000"  # MITRE ATLAS: infer training data membership
 NIST = "membership inference"  # NIST AI 100-2 E2025, privacy attacks
 CRAFT = "AML.T0043"  # MITRE ATLAS: craft adversarial data
@@ -54,6 +58,45 @@ def evasion(config: Any, settings: dict[str, Any]) -> dict[str, Any]:
     """The entry of an attack under which accuracy is measured; `name` is what tables call it."""
     about = {"name": short(config), **_about(config)}
     return {**about, "atlas": CRAFT, "nist": EVASION, "settings": settings}
+
+
+def verification(config: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """The entry of bounds by which accuracy is proven; `name` is what tables call them."""
+    about = _about(config.domain)
+    return {
+        "name": short(config.domain),
+        "title": about["title"],
+        "source": about["source"],
+        "how": "A row counts where a sure lower bound of the lead of its label over every other"
+        " label is positive all over the ball.",
+        "settings": settings,
+    }
+
+
+def verified(attacks: Sequence[str]) -> dict[str, str]:
+    """Ids of attacks that verify -> the prefixes of the accuracies that they prove.
+
+    >>> verified(["interval", "dual"])
+    {'interval': 'verified', 'dual': 'verified_dual'}
+    """
+    return {id_: f"{VERIFIED}_{id_}" if i else VERIFIED for i, id_ in enumerate(attacks)}
+
+
+def metrics(table: Mapping[str, Any]) -> list[str]:
+    """The metrics of each attack that a declared experiment measures, as plain values say."""
+    return [*METRICS, *([SHADOW] if table.get("shadow") is not None else ())]
+
+
+def accuracies(table: Mapping[str, Any]) -> list[str]:
+    """The accuracies that a declared experiment measures, as plain values say."""
+    attacks = table.get("attacks")
+    declared = attacks.items() if isinstance(attacks, Mapping) else ()
+    kinds = {
+        str(id_): attack.get("kind") for id_, attack in declared if isinstance(attack, Mapping)
+    }
+    prefixes = verified([id_ for id_, kind in kinds.items() if kind == "VerifiedConfidence"])
+    proven = [f"{prefix}_{part}" for prefix in prefixes.values() for part in ("train", "test")]
+    return [*ACCURACIES, *(THOROUGH if table.get("thorough") else ()), *proven]
 
 
 def short(config: Any) -> str:

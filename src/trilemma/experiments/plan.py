@@ -31,6 +31,9 @@ class Cell:
         missing: attacks that cannot be evaluated here, by id, with the reason.
         benign, adversarial: the evaluations that accuracies are read from.
         thorough: the comparison of the usual with a costly attack, where it was asked for.
+        transfers: thresholds chosen on a shadow model, by attack.
+        unshadowed: why there is no shadow model where one was asked for.
+        verified: evaluations that proven accuracies are read from, by these accuracies' prefix.
         source: the stage that made the model, where there is one.
         inputs: stages that only look at what the user gave; they run before all others.
         data_probe, model_probe: self-tests.
@@ -43,6 +46,9 @@ class Cell:
     benign: Stage | None = None
     adversarial: Stage | None = None
     thorough: Stage | None = None
+    verified: Mapping[str, Stage] = field(default_factory=dict)
+    transfers: Mapping[str, Stage] = field(default_factory=dict)
+    unshadowed: str = ""
     source: Stage | None = None
     split: Stage | None = None
     data_probe: Stage | None = None
@@ -60,7 +66,8 @@ class Cell:
             self.data_probe,
             self.model_probe,
         )
-        return [*self.attacks.values(), *(each for each in single if each)]
+        several = (*self.attacks.values(), *self.verified.values(), *self.transfers.values())
+        return [*several, *(each for each in single if each)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,8 @@ Responses are an `Artifact` with the arrays
 - `member` (n,) bool, `label` (n,) int64, and one of
 - `log_probabilities` (n, k) float64: natural logarithms, from a model of ours,
 - `probabilities` (n, k): as somebody recorded them, in their own precision,
-- `confidence` (n,): only the probability of the true label.
+- `confidence` (n,): only the probability of the true label; beside it, where that is a lower bound
+  over a ball, `proven` (n,) bool: no input of the ball takes the true label away.
 """
 
 from collections.abc import Mapping
@@ -36,7 +37,11 @@ def loss(answers: Arrays) -> Floats:
 
 
 def correct(answers: Arrays) -> NDArray[np.bool_] | None:
-    """Whether the first of the most probable classes is the label; None if only confidences are."""
+    """Whether the first of the most probable classes is the label (or it is proven that it is, all
+    over a ball); None if only confidences are there.
+    """
+    if "proven" in answers:
+        return np.asarray(answers["proven"].astype(bool))
     for name in ("log_probabilities", "probabilities"):
         if name in answers:
             return np.asarray(answers[name].argmax(1) == answers["label"])

@@ -12,16 +12,33 @@ import torch
 from annotated_types import Ge
 
 from trilemma.attacks.evasion import PGD, AutoAttack, Evasion
-from trilemma.attacks.membership import AdversarialConfidence, Confidence, Membership
+from trilemma.attacks.membership import (
+    AdversarialConfidence,
+    Confidence,
+    Membership,
+    ModelInference,
+    VerifiedConfidence,
+)
 from trilemma.core.balls import Ball, Linf
 from trilemma.core.box import UNIT, Box
 from trilemma.core.errors import BadInput
 from trilemma.data import Data
+from trilemma.experiments import methods
 from trilemma.experiments.decode import decode
 from trilemma.experiments.gate import ACCURACY
 from trilemma.experiments.plan import check_name
 from trilemma.experiments.recorded import Predictions
-from trilemma.training.objectives import Adversarial, Natural, Objective, Scaled, Sum
+from trilemma.training.objectives import (
+    L1,
+    L2,
+    AbstractInterpretation,
+    IntervalBoundPropagation,
+    Natural,
+    Objective,
+    Scaled,
+    Sum,
+    Verified,
+)
 from trilemma.training.recipes import Recipe
 
 
@@ -47,6 +64,15 @@ class Supplied:
     weights: Path | None = field(default=None, metadata={"counts": False})
 
 
+@dataclass(frozen=True, kw_only=True)
+class Shadow:
+    """A shadow model of each model that is trained: same recipe, objective and schedule.
+
+    It is trained on half of the split's shadow rows; the other half are its non-members. It has
+    no settings.
+    """
+
+
 STEPS = 20  # of the PGD under which accuracy is measured where nothing else is declared
 ROWS = 512  # of each part under AutoAttack, which asks about a row some thousand times
 
@@ -67,6 +93,7 @@ class Experiment:
         thorough: measure accuracy under AutoAttack, too, in the same ball.
         thorough_rows: at most so many members, and as many non-members, are attacked by it.
         box: where valid inputs live.
+        shadow: train a shadow model, too, and choose each attack's threshold on it.
         seeds: one replicate (split, initialisation, data order, attack noise) each.
     """
 
@@ -78,6 +105,7 @@ class Experiment:
     thorough: bool = False
     thorough_rows: Annotated[int, Ge(1)] = ROWS
     box: Box = UNIT
+    shadow: Shadow | None = None
     seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
@@ -105,13 +133,18 @@ class Experiment:
 
     def perturbations(self) -> dict[str, Evasion]:
         """Every declared perturbation by its key's path."""
-        found = {"robustness.ball": self.robustness}
+        found: dict[str, Evasion | None] = {"robustness.ball": self.robustness}
         for id_, attack in self.attacks.items():
-            found[f"attacks.{id_}.attack.ball"] = perturbation(attack)
+            if isinstance(attack, VerifiedConfidence):  # where it verifies, PGD may try
+                found[f"attacks.{id_}.ball"] = PGD(ball=attack.ball, steps=STEPS)
+            elif isinstance(attack, ModelInference):
+                change = getattr(attack.examples, "attack", None)
+                found[f"attacks.{id_}.examples.attack.ball"] = change
+            else:
+                found[f"attacks.{id_}.attack.ball"] = perturbation(attack)
         for name, model in self.models.items():
             if isinstance(model, Trained):
-                for attack_ in _attacks_in(model.objective):
-                    found[f"models.{name}.objective.attack.ball"] = attack_
+                found |= _attacks_in(model.objective, f"models.{name}.objective")
         return {where: change for where, change in found.items() if change is not None}
 
     def needed_data(self) -> Data:
@@ -133,6 +166,17 @@ class Experiment:
         """The attack under which accuracy is measured; None where no ball is declared."""
         ball = self.ball()
         return self.robustness or (None if ball is None else PGD(ball=ball, steps=STEPS))
+
+    def verified_ids(self) -> dict[str, str]:
+        """The ids of the attacks that verify, with the prefixes of the accuracies they prove."""
+        return methods.verified(
+            [id_ for id_, each in self.attacks.items() if isinstance(each, VerifiedConfidence)]
+        )
+
+    def verifications(self) -> dict[str, VerifiedConfidence]:
+        """The attacks that verify, by the prefix of the accuracies that they prove."""
+        found = {k: v for k, v in self.attacks.items() if isinstance(v, VerifiedConfidence)}
+        return {prefix: found[id_] for id_, prefix in self.verified_ids().items()}
 
     def thoroughly(self) -> tuple[PGD, Evasion] | None:
         """A gradient attack and the costly one it is held against, in one ball, if asked for.
@@ -160,13 +204,21 @@ def ball_of(change: Evasion) -> Ball | None:
     return ball
 
 
-def _attacks_in(objective: Objective) -> list[Evasion]:
-    """The attacks that an objective trains against."""
+def _attacks_in(objective: Objective, path: str) -> dict[str, Evasion]:
+    """The attacks that an objective trains against, by the paths of their balls.
+
+    Where it verifies a ball instead, PGD in that ball.
+    """
     if isinstance(objective, Sum):
-        return [attack for term in objective.terms for attack in _attacks_in(term)]
+        terms = (_attacks_in(term, f"{path}.terms[{i}]") for i, term in enumerate(objective.terms))
+        return {where: attack for found in terms for where, attack in found.items()}
     if isinstance(objective, Scaled):
-        return _attacks_in(objective.term)
-    return [objective.attack] if isinstance(objective, Adversarial) else []
+        return _attacks_in(objective.term, f"{path}.term")
+    if isinstance(objective, Verified | AbstractInterpretation | IntervalBoundPropagation):
+        return {f"{path}.ball": PGD(ball=objective.ball, steps=STEPS)}
+    if isinstance(objective, Natural | L1 | L2):
+        return {}
+    return {f"{path}.attack.ball": objective.attack}
 
 
 def _check_radius(where: str, change: Evasion, box: Box) -> None:

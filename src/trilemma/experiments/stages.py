@@ -13,8 +13,14 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from trilemma.attacks.evasion import Evasion, attack_of
-from trilemma.attacks.membership import METHODS, Access, Membership
-from trilemma.core.box import Box
+from trilemma.attacks.membership import (
+    METHODS,
+    Access,
+    Signal,
+    VerifiedConfidence,
+    verified_confidence,
+)
+from trilemma.core.box import UNIT, Box
 from trilemma.core.dataset import Dataset
 from trilemma.core.errors import BadInput
 from trilemma.core.generators import seeded
@@ -49,8 +55,12 @@ def stream(purpose: str, seed: int) -> int:
     return int(digest([purpose, seed]), 16) % 2**62
 
 
+class Parts(Stage):
+    """A stage that gives arrays `<part>_x`, `<part>_y`, of `members` and `nonmembers` at least."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Split(Stage):
+class Split(Parts):
     """Load a data set and take its parts: target-train (members), target-test (non-members), ...
 
     Args:
@@ -98,12 +108,16 @@ class Fits(Stage):
     Args:
         recipe: to be built for the data; None for a model that exists already.
         box: where members and non-members must lie to be perturbed; None: nowhere.
+        verified: bounds that must be known for each of the model's layers.
+        own: the model that exists already, where bounds of it are wanted.
     """
 
     REVISION: ClassVar[int] = 1
-    split: Split
+    split: Parts
     recipe: Recipe | None
     box: Box | None
+    verified: tuple[VerifiedConfidence, ...] = ()
+    own: "Own | None" = None
     name: str = field(default="model", metadata=UNCOUNTED)
 
     def label(self) -> str:
@@ -114,12 +128,16 @@ class Fits(Stage):
         """No arrays, no facts.
 
         Raises:
-            BadInput: the architecture does not take such inputs; inputs lie outside the box.
+            BadInput: the architecture does not take such inputs; inputs lie outside the box; a
+                layer for which no bounds are known.
         """
         parts = bench.load(self.split)
-        x, _, _ = candidates(parts)
+        x, y, _ = candidates(parts)
+        model: nn.Module | None = None
         if self.recipe is not None:
-            build(self.recipe, tuple(x.shape[1:]), int(parts.facts["classes"]), seeded(0))
+            model = build(self.recipe, tuple(x.shape[1:]), int(parts.facts["classes"]), seeded(0))
+        elif self.own is not None:
+            model = restore(self.own, self.split, bench)
         if self.box is not None:
             outside = int(((self.box.clip(x) - x).abs() > ROUNDING).flatten(1).any(1).sum())
             if outside:
@@ -129,6 +147,10 @@ class Fits(Stage):
                     f" [{self.box.low}, {self.box.high}]: they span [{x.min():.4g}, {x.max():.4g}]",
                     "Rescale them, or declare the box they live in (`box: {low: , high: }`)",
                 )
+        if model is not None:
+            within = UNIT if self.box is None else self.box
+            for attack in self.verified:
+                verified_confidence(model, within.clip(x[:1]), y[:1], attack, box=within)
         return Artifact()
 
 
@@ -137,7 +159,7 @@ class Train(Stage):
     """Train one model on the members."""
 
     REVISION: ClassVar[int] = 1
-    split: Split
+    split: Parts
     model: Trained
     box: Box
     seed: int
@@ -175,7 +197,7 @@ class Own(Stage):
     """
 
     REVISION: ClassVar[int] = 1
-    split: Split
+    split: Parts
     model: Supplied
     fingerprint: str
     name: str = field(default="model", metadata=UNCOUNTED)
@@ -198,7 +220,7 @@ class Own(Stage):
 Source = Train | Own
 
 
-def restore(source: Source, split: Split, bench: Bench) -> nn.Module:
+def restore(source: Source, split: Parts, bench: Bench) -> nn.Module:
     """The model of a finished stage, in eval mode, answering logits."""
     artifact = bench.load(source)
     if isinstance(source, Own):
@@ -235,7 +257,7 @@ class Respond(Stage):
     """
 
     REVISION: ClassVar[int] = 1
-    split: Split
+    split: Parts
     source: Source
     perturbation: Evasion | None
     box: Box
@@ -269,9 +291,9 @@ class Score(Stage):
     """Run a membership attack that is more than a look at the responses."""
 
     REVISION: ClassVar[int] = 1
-    split: Split
+    split: Parts
     source: Source
-    attack: Membership
+    attack: Signal
     box: Box
     seed: int
     name: str = field(default="model", metadata=UNCOUNTED)
@@ -298,7 +320,7 @@ class ProbeData(Stage):
     """Does the split leak by itself? A blind classifier, and duplicates. Facts: two checks."""
 
     REVISION: ClassVar[int] = 1
-    split: Split
+    split: Parts
     seed: int
 
     def label(self) -> str:
@@ -326,7 +348,7 @@ class ProbeModel(Stage):
     """Does the model expect these inputs, and does it answer the same twice? Facts: two checks."""
 
     REVISION: ClassVar[int] = 1
-    split: Split
+    split: Parts
     source: Source
     box: Box
     name: str = field(default="model", metadata=UNCOUNTED)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 from typing import ClassVar
 
 import numpy as np
@@ -17,7 +17,8 @@ from trilemma.core.generators import seeded
 from trilemma.core.pace import usual
 from trilemma.experiments.artifact import Artifact
 from trilemma.experiments.graph import Bench, Stage
-from trilemma.experiments.stages import UNCOUNTED, Source, Split, candidates, restore, stream
+from trilemma.experiments.portions import kept
+from trilemma.experiments.stages import UNCOUNTED, Parts, Source, candidates, restore, stream
 from trilemma.oracles import log_probabilities
 
 CHUNK = 128  # rows between two checkpoints
@@ -36,7 +37,7 @@ class Withstand(Stage):
     """
 
     REVISION: ClassVar[int] = 1
-    split: Split
+    split: Parts
     source: Source
     attack: Evasion
     box: Box
@@ -65,23 +66,19 @@ class Withstand(Stage):
                 bench.progress(done, len(row), f"{asked:,} rows asked about")
 
             with told(model, say):
-                kept = bench.scratch / f"{start}-{self.chunk}.npy"
-                parts.append(_kept(kept) if kept.exists() else self._ask(model, rows, labels, kept))
+                path = bench.scratch / f"{start}-{self.chunk}.npy"
+                parts.append(kept(path, partial(self._ask, model, rows, labels)))
         bench.progress(len(row), len(row))
         answers = np.concatenate(parts)
         arrays = {"row": row, "member": member[row], "label": y.numpy()}
         return Artifact(arrays={**arrays, "log_probabilities": answers}, facts={})
 
-    def _ask(self, model: nn.Module, x: Tensor, y: Tensor, kept: Path) -> NDArray[np.float64]:
-        """The answers to some attacked rows, written down for a run that comes after a crash."""
+    def _ask(self, model: nn.Module, x: Tensor, y: Tensor) -> NDArray[np.float64]:
+        """The answers to some attacked rows."""
         rng = seeded(stream("attack", self.seed))
         attack, rows = attack_of(self.attack), usual(x).rows  # the same bits on every run
         x = attack(model, x, y, self.attack, box=self.box, rng=rng, batch=rows)
         answers: NDArray[np.float64] = log_probabilities(model, x).numpy()
-        new = kept.with_suffix(".new")
-        with new.open("wb") as file:
-            np.save(file, answers)
-        new.replace(kept)
         return answers
 
 
@@ -112,8 +109,3 @@ def told(model: nn.Module, say: Callable[[int], None]) -> Iterator[None]:
         yield
     finally:
         handle.remove()
-
-
-def _kept(path: Path) -> NDArray[np.float64]:
-    answers: NDArray[np.float64] = np.load(path, allow_pickle=False)
-    return answers

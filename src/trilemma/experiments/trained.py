@@ -4,30 +4,34 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from trilemma.attacks.evasion import Evasion
-from trilemma.attacks.membership import AdversarialConfidence, Confidence, Membership
+from trilemma.attacks.membership import (
+    AdversarialConfidence,
+    Confidence,
+    Membership,
+)
 from trilemma.data import source_digest
 from trilemma.experiments import methods
+from trilemma.experiments.asking import Asking
 from trilemma.experiments.declared import portable
 from trilemma.experiments.document import Json
-from trilemma.experiments.evaluation import Compare, Evaluate
+from trilemma.experiments.evaluation import Compare, Transfer
 from trilemma.experiments.graph import Stage
+from trilemma.experiments.inferring import Teacher
 from trilemma.experiments.keys import digest, encode
-from trilemma.experiments.plan import Cell, describe_recorded, recorded_cell
+from trilemma.experiments.plan import NOT_RECORDED, Cell, describe_recorded, recorded_cell
 from trilemma.experiments.recorded import Predictions, Which, read_recorded
-from trilemma.experiments.specs import Experiment, Supplied, Trained, experiment, perturbation
+from trilemma.experiments.shadowing import ShadowSplit, has_shadow
+from trilemma.experiments.specs import Experiment, Supplied, Trained, experiment
 from trilemma.experiments.stages import (
     Fits,
     Own,
     ProbeData,
     ProbeModel,
-    Respond,
-    Score,
     Source,
     Split,
     Train,
+    stream,
 )
-from trilemma.experiments.thorough import Withstand
 from trilemma.experiments.user_code import user_model_fingerprint
 from trilemma.experiments.user_model import load_user_model, state_fingerprint
 
@@ -64,7 +68,9 @@ def robustness(declared: Experiment) -> Json:
     """The attacks under which accuracy is measured, by the prefix of their accuracies."""
     both = declared.thoroughly()
     under = {"adversarial": declared.measured_under(), "autoattack": both[1] if both else None}
-    return {name: methods.evasion(each, encode(each)) for name, each in under.items() if each}
+    attacked = {name: methods.evasion(each, encode(each)) for name, each in under.items() if each}
+    proven = declared.verifications().items()
+    return attacked | {name: methods.verification(each, encode(each)) for name, each in proven}
 
 
 def undeclared(declared: Experiment) -> dict[str, str]:
@@ -81,7 +87,9 @@ def cell(declared: Experiment, name: str, seed: int) -> Cell:
         recorded = read_recorded(model.predictions, name=name)
         kinds = {id_: recordable(attack) for id_, attack in declared.attacks.items()}
         found = recorded_cell(name, recorded, model.predictions, kinds)
-        return replace(found, missing={**found.missing, **undeclared(declared)})
+        unshadowed = NOT_RECORDED if declared.shadow is not None else ""
+        missing = {**found.missing, **undeclared(declared)}
+        return replace(found, missing=missing, unshadowed=unshadowed)
     data = declared.needed_data()
     split = Split(data=data, fingerprint=source_digest(data), seed=seed)
     source: Source
@@ -109,11 +117,18 @@ def inputs(declared: Experiment, split: Split, source: Source, name: str) -> tup
     own = isinstance(source, Own)
     recipe = None if isinstance(source, Own) else source.model.recipe
     box = declared.box if declared.perturbations() else None
-    return (
-        split,
-        *((source,) if own else ()),
-        Fits(split=split, recipe=recipe, box=box, name=name),
+    verified = tuple(declared.verifications().values())
+    fits = Fits(
+        split=split,
+        recipe=recipe,
+        box=box,
+        verified=verified,
+        own=source if isinstance(source, Own) and verified else None,
+        name=name,
     )
+    shadows = [ShadowSplit(split=split, seed=split.seed)] if declared.shadow else []
+    able = [] if own or not has_shadow(split.data) else shadows
+    return (split, *((source,) if own else ()), fits, *able)
 
 
 def fingerprint(model: Supplied) -> str:
@@ -134,48 +149,61 @@ def recordable(attack: Membership) -> Which | None:
 def evaluations(
     declared: Experiment, split: Split, source: Source, name: str, seed: int
 ) -> dict[str, Any]:
-    """The fields `attacks`, `benign`, `adversarial` and `thorough` of a cell."""
-
-    def ask(change: Evasion | None) -> Respond:
-        return Respond(
-            split=split, source=source, perturbation=change, box=declared.box, seed=seed, name=name
-        )
-
-    def evaluate(id_: str, attack: Membership) -> Evaluate:
-        label = f"evaluate {name}, {id_}, seed {seed}"
-        if isinstance(attack, Confidence | AdversarialConfidence):  # read off the responses
-            return Evaluate(responses=ask(perturbation(attack)), seed=seed, name=label)
-        scores = Score(
-            split=split, source=source, attack=attack, box=declared.box, seed=seed, name=name
-        )
-        return Evaluate(responses=ask(None), scores=scores, seed=seed, name=label)
-
-    def compare(gradient: Evasion, costly: Evasion) -> Compare:
-        withstood = Withstand(
-            split=split,
-            source=source,
-            attack=costly,
-            box=declared.box,
-            seed=seed,
-            rows=declared.thorough_rows,
-            name=name,
-        )
-        return Compare(
-            gradient=ask(gradient),
-            thorough=withstood,
-            names=(methods.short(gradient), methods.short(costly)),
-            name=f"compare {name} under both attacks, seed {seed}",
-        )
-
-    measured, both = declared.measured_under(), declared.thoroughly()
+    """The fields `attacks`, `verified`, `benign`, `adversarial` and `thorough` of a cell."""
+    target = Asking(split=split, source=source, box=declared.box, seed=seed, name=name)
+    attacks = {
+        id_: target.evaluate(attack, f"evaluate {name}, {id_}, seed {seed}")
+        for id_, attack in declared.attacks.items()
+    }
+    measured = declared.measured_under()
     under = f"evaluate {name} under attack, seed {seed}"
     return {
-        "attacks": {id_: evaluate(id_, attack) for id_, attack in declared.attacks.items()},
-        "benign": Evaluate(responses=ask(None), seed=seed, name=f"evaluate {name}, seed {seed}"),
-        "adversarial": Evaluate(responses=ask(measured), seed=seed, name=under)
-        if measured
-        else None,
-        "thorough": compare(*both) if both else None,
+        "attacks": attacks,
+        "verified": {prefix: attacks[id_] for id_, prefix in declared.verified_ids().items()},
+        "benign": target.accuracy(None, f"evaluate {name}, seed {seed}"),
+        "adversarial": target.accuracy(measured, under) if measured else None,
+        "thorough": compared(declared, target),
+        **shadowed(declared, target),
+    }
+
+
+def compared(declared: Experiment, target: Asking) -> Compare | None:
+    """Accuracy under AutoAttack beside that under a gradient attack, if asked for."""
+    both = declared.thoroughly()
+    if both is None:
+        return None
+    gradient, costly = both
+    return Compare(
+        gradient=target.responses(gradient),
+        thorough=target.withstand(costly, declared.thorough_rows),
+        names=(methods.short(gradient), methods.short(costly)),
+        name=f"compare {target.name} under both attacks, seed {target.seed}",
+    )
+
+
+def shadowed(declared: Experiment, target: Asking) -> dict[str, Any]:
+    """The fields `transfers` and `unshadowed` of a cell: thresholds from a shadow model."""
+    if declared.shadow is None:
+        return {}
+    if not isinstance(target.source, Train):
+        return {"unshadowed": "how this model was trained is not declared"}
+    if not isinstance(target.split, Split) or not has_shadow(target.split.data):
+        return {"unshadowed": "the split has no shadow rows (`shadow` of the data)"}
+    halves = ShadowSplit(split=target.split, seed=target.seed)
+    name = f"the shadow of {target.name}"
+    seed = stream("shadow", target.seed) % 10**9  # other initial weights than the target's
+    source = replace(target.source, split=halves, seed=seed, name=name)
+    shadow = replace(target, split=halves, source=source, name=name)
+    teacher = Teacher(split=halves, source=source)
+    return {
+        "transfers": {
+            id_: Transfer(
+                target=target.asked(attack, teacher),
+                shadow=shadow.asked(attack),
+                name=f"transfer a threshold to {target.name}, {id_}, seed {target.seed}",
+            )
+            for id_, attack in declared.attacks.items()
+        }
     }
 
 

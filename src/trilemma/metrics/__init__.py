@@ -1,6 +1,12 @@
 """Arrays in, numbers with intervals out. NumPy only."""
 
 from trilemma.metrics.bootstrap import Replicates, bootstrap
+from trilemma.metrics.by_label import (
+    ByLabel,
+    best_class_thresholds,
+    class_decisions,
+    class_thresholds,
+)
 from trilemma.metrics.compare import Difference, difference
 from trilemma.metrics.epsilon import epsilon_lower_bound
 from trilemma.metrics.estimate import Estimate, Metric, NotEvaluable
@@ -11,8 +17,10 @@ from trilemma.metrics.operating import precision_at, tpr_at
 from trilemma.metrics.rates import Flagged, accuracy, rate
 from trilemma.metrics.records import combine, to_json
 from trilemma.metrics.roc import Curve, Roc, roc, thin
+from trilemma.metrics.transferred import Transferred, chosen_on_shadow, transferred_threshold
 
 __all__ = [
+    "ByLabel",
     "Curve",
     "Difference",
     "Estimate",
@@ -24,8 +32,13 @@ __all__ = [
     "NotEvaluable",
     "Replicates",
     "Roc",
+    "Transferred",
     "accuracy",
+    "best_class_thresholds",
     "bootstrap",
+    "chosen_on_shadow",
+    "class_decisions",
+    "class_thresholds",
     "combine",
     "confidence_histogram",
     "difference",
@@ -40,4 +53,5 @@ __all__ = [
     "thin",
     "to_json",
     "tpr_at",
+    "transferred_threshold",
 ]

@@ -12,11 +12,27 @@ from trilemma.attacks.membership.adversarial_confidence import (
     adversarial_confidence,
 )
 from trilemma.attacks.membership.confidence import Confidence, confidence
+from trilemma.attacks.membership.model_inference import (
+    Benign,
+    Examples,
+    Known,
+    ModelInference,
+    Targeted,
+    Untargeted,
+    model_inference,
+)
+from trilemma.attacks.membership.verified_confidence import (
+    VerifiedConfidence,
+    verified_confidence,
+    worst_case,
+)
 from trilemma.core.box import Box
 from trilemma.core.types import Classifier, Labels, PerRow, Rows
 from trilemma.oracles import Oracle
 
-Membership: TypeAlias = Confidence | AdversarialConfidence
+Signal: TypeAlias = Confidence | AdversarialConfidence | VerifiedConfidence
+Learned: TypeAlias = ModelInference  # from rows whose membership is known
+Membership: TypeAlias = Signal | Learned
 
 
 class Access(Enum):
@@ -45,18 +61,42 @@ def _confidence(
     return confidence(target, x, y)
 
 
-METHODS: Mapping[type[Membership], Method] = {
+def _verified(
+    target: Classifier, x: Rows, y: Labels, config: VerifiedConfidence, *, box: Box, rng: Generator
+) -> PerRow:
+    return verified_confidence(target, x, y, config, box=box)
+
+
+METHODS: Mapping[type[Signal], Method] = {
     Confidence: Method(signal=_confidence, needs=Access.ORACLE),
     AdversarialConfidence: Method(signal=adversarial_confidence, needs=Access.MODEL),
+    VerifiedConfidence: Method(signal=_verified, needs=Access.MODEL),
+}
+
+LEARNED: Mapping[type[Learned], Callable[..., PerRow]] = {
+    ModelInference: model_inference,  # called as (model, x, y, known, config, fit=, box=, rng=)
 }
 
 __all__ = [
+    "LEARNED",
     "METHODS",
     "Access",
     "AdversarialConfidence",
+    "Benign",
     "Confidence",
+    "Examples",
+    "Known",
+    "Learned",
     "Membership",
     "Method",
+    "ModelInference",
+    "Signal",
+    "Targeted",
+    "Untargeted",
+    "VerifiedConfidence",
     "adversarial_confidence",
     "confidence",
+    "model_inference",
+    "verified_confidence",
+    "worst_case",
 ]

@@ -97,8 +97,11 @@ def attacks(document: Document) -> list[str]:
 
 
 def method_title(document: Document, attack: str) -> str:
-    """The attack's name as its method states it."""
-    return str(document["methods"].get(attack, {}).get("title", attack))
+    """The attack's name as its method states it, with its id where another has the same."""
+    titles_ = {name: method.get("title") for name, method in document["methods"].items()}
+    title = str(titles_.get(attack) or attack)
+    shared = list(titles_.values()).count(titles_.get(attack)) > 1
+    return f"{title}: {attack}" if shared and attack in titles_ else title
 
 
 def curves(document: Document, part: str) -> Iterator[tuple[int, str, str, Json]]:

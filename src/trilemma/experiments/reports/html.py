@@ -70,7 +70,7 @@ def render_html(document: Document) -> str:
             incomplete=incomplete(document) if document["status"] == "incomplete" else "",
             figures=figures,
             grid=tables.side_by_side(document),
-            seed_grids=list(tables.each_seed(document)),
+            more_grids=[*tables.each_seed(document), *tables.each_label(document)],
             accuracies=accuracies(document).values(),
             metrics=[quantity(name) for name in tables.metric_names(document)],
             spec=_yaml(document["provenance"]["spec"]),

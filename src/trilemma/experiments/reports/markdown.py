@@ -11,6 +11,7 @@ from trilemma.experiments.reports.quantities import (
     Quantity,
     Shown,
     accuracies,
+    measured,
     quantity,
     shown,
 )
@@ -20,6 +21,7 @@ METRICS = (
     *("best_threshold_accuracy", "held_out_threshold_accuracy", "advantage", "auc"),
     *("tpr_at_fpr_0.1", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001"),
 )
+SOMETIMES = ("class_threshold_accuracy", "shadow_threshold_accuracy")
 ABSENT: Metric = {"not_evaluable": "not part of this audit"}
 SIGNS = re.compile(r"([\\`*_\[\]|~$])")
 START = re.compile(r"^([-+#=]|\d+(?=[.)]))")  # what makes a heading or a list at a line's start
@@ -76,7 +78,7 @@ def _table(document: Document) -> Iterator[str]:
         yield _row(kind, kind.label, [model["accuracy"].get(name, ABSENT) for model in models])
     for attack in attacks(document):
         yield f"| **{escaped(method_title(document, attack))}** |" + " |" * len(models)
-        for name in METRICS:
+        for name in (*METRICS, *measured(document, SOMETIMES)):
             kind = quantity(name)
             found = [model["membership"].get(attack, {}).get(name, ABSENT) for model in models]
             yield _row(kind, kind.label, found)

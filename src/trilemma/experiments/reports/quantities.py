@@ -96,6 +96,22 @@ AUTOATTACK: Mapping[str, Quantity] = {
         meaning="The same of the non-members.",
     ),
 }
+VERIFIED: Mapping[str, Quantity] = {
+    "train": Quantity(
+        label="Accuracy on training rows, verified",
+        short="Verified, train",
+        meaning=(
+            "Share of the members for which bounds prove that no perturbation within the ball takes"
+            " the right label away. The true share lies between it and the accuracy under any"
+            " attack in that ball."
+        ),
+    ),
+    "test": Quantity(
+        label="Accuracy on test rows, verified",
+        short="Verified, test",
+        meaning="The same of the non-members.",
+    ),
+}
 
 MEMBERSHIP: Mapping[str, Quantity] = {
     "best_threshold_accuracy": Quantity(
@@ -113,6 +129,25 @@ MEMBERSHIP: Mapping[str, Quantity] = {
         meaning=(
             "The same with the threshold chosen on one half of the rows and judged on the other:"
             " what an attacker who does not know the answers can expect."
+        ),
+        chance=0.5,
+    ),
+    "class_threshold_accuracy": Quantity(
+        label="Attack accuracy, a threshold for each label",
+        short="Threshold by label",
+        meaning=(
+            "The same with a threshold for each label, chosen on at most 500 of its members and as"
+            " many non-members (or on half of the rarer kind) and judged on its other rows. Of an"
+            " attack that learns from such rows: what its own rules find on the others."
+        ),
+        chance=0.5,
+    ),
+    "shadow_threshold_accuracy": Quantity(
+        label="Attack accuracy, threshold from a shadow model",
+        short="Shadow threshold",
+        meaning=(
+            "The same with the threshold that is best on a shadow model, which was trained alike on"
+            " other rows that an attacker knows; no row of the model itself is looked at for it."
         ),
         chance=0.5,
     ),
@@ -168,13 +203,35 @@ def accuracies(document: Document) -> dict[str, Quantity]:
             label = kind.label.replace(" on ", f" on {few} ") if few else kind.label
             short = kind.short.replace(", ", f", {few} ") if few else kind.short
             named[f"autoattack_{part}"] = replace(kind, label=label, short=short)
-    return named
+    return named | _verified(document)
+
+
+def _verified(document: Document) -> dict[str, Quantity]:
+    """The proven accuracies, called after the bounds; prefixes are those of `robustness`."""
+    found = {}
+    for prefix, about in document.get("robustness", {}).items():
+        for part, kind in VERIFIED.items() if prefix.split("_")[0] == "verified" else ():
+            name = about.get("name", "bounds")
+            found[f"{prefix}_{part}"] = replace(
+                kind,
+                label=f"{kind.label} by {name}",
+                short=kind.short.replace("Verified", f"Verified ({name})"),
+            )
+    return found
 
 
 def _few(models: Sequence[Mapping[str, Any]], rows: str) -> int:
     """How many rows AutoAttack was run on, if not on all of them."""
     counts = [(m["rows"].get(f"autoattack_{rows}"), m["rows"][rows]) for m in models]
     return max((few for few, all_ in counts if few is not None and few != all_), default=0)
+
+
+def measured(document: Document, names: Sequence[str]) -> list[str]:
+    """Those of the metrics that some attack of the document has: not every audit has all."""
+    attacks = [
+        each for model in document["models"].values() for each in model["membership"].values()
+    ]
+    return [name for name in names if any(name in metrics for metrics in attacks)]
 
 
 def quantity(name: str) -> Quantity:

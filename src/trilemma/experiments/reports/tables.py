@@ -1,7 +1,7 @@
 """The models side by side, and each seed by itself, as tables of printed numbers."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trilemma.experiments.reports.document import Document
@@ -18,7 +18,8 @@ from trilemma.experiments.reports.quantities import (
 
 ABSENT: Metric = {"not_evaluable": "not part of this audit"}
 RANKS = (  # order of the metrics; what is not here follows in the document's own order
-    *("best_threshold_accuracy", "held_out_threshold_accuracy", "advantage", "auc"),
+    *("best_threshold_accuracy", "held_out_threshold_accuracy", "class_threshold_accuracy"),
+    *("shadow_threshold_accuracy", "advantage", "auc"),
     *("tpr_at_fpr_0.1", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001"),
     *("precision_at_prior_0.5", "precision_at_prior_0.1", "precision_at_prior_0.01"),
     "epsilon_lower_bound",
@@ -113,6 +114,26 @@ def each_seed(document: Document) -> Iterator[Grid]:
                 caption=f"{titles(document)[name]}, each seed",
                 columns=[f"seed {seed}" for seed in seeds],
                 groups=kept,
+            )
+
+
+def each_label(document: Document) -> Iterator[Grid]:
+    """For each attack: its accuracy on each label's rows, one column a model."""
+    kind = MEMBERSHIP["class_threshold_accuracy"]
+    models = list(document["models"].values())
+    for attack in attacks(document):
+        found = [model.get("labels", {}).get(attack, {}) for model in models]
+        labels = sorted({label for each in found for label in each}, key=int)
+        rows = [
+            replace(_row(kind, [each.get(label, ABSENT) for each in found]), label=f"label {label}")
+            for label in labels
+        ]
+        if rows:
+            title = method_title(document, attack)
+            yield Grid(
+                caption=f"{title}, each label",
+                columns=list(titles(document).values()),
+                groups=[Group(title=kind.label, rows=rows)],
             )
 
 

@@ -11,6 +11,7 @@ from trilemma.experiments.reports.quantities import (
     Quantity,
     accuracies,
     evaluable,
+    measured,
     quantity,
     shown,
 )
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 METRICS = ("best_threshold_accuracy", "held_out_threshold_accuracy", "auc", "tpr_at_fpr_0.01")
+SOMETIMES = ("shadow_threshold_accuracy",)
 LABELS, NUMBERS = 22, 27  # characters that a label and a number with its interval need
 ABSENT: Metric = {"not_evaluable": "not part of this audit"}
 
@@ -90,7 +92,7 @@ def _table(document: Document, names: Sequence[str]) -> "Table":
     for attack in attacks(document):
         table.add_row()
         table.add_row(_cell(method_title(document, attack), "bold"))
-        for name in METRICS:
+        for name in (*METRICS, *measured(document, SOMETIMES)):
             found = [model["membership"].get(attack, {}).get(name, ABSENT) for model in models]
             _row(table, quantity(name), found)
     return table
@@ -114,7 +116,8 @@ def _reasons(document: Document) -> list[str]:
         found = [model["accuracy"].get(name, ABSENT) for name in accuracies(document)]
         for attack in attacks(document):
             metrics = model["membership"].get(attack, {})
-            found += [metrics.get(name, ABSENT) for name in METRICS]
+            names = (*METRICS, *measured(document, SOMETIMES))
+            found += [metrics.get(name, ABSENT) for name in names]
         reasons |= {metric["not_evaluable"]: None for metric in found if not evaluable(metric)}
     return list(reasons)
 

@@ -10,6 +10,7 @@ from trilemma.experiments.reports.quantities import (
     ACCURACIES,
     AUTOATTACK,
     MEMBERSHIP,
+    VERIFIED,
     Metric,
     evaluable,
     in_words,
@@ -137,7 +138,11 @@ def _headline(document: Document, leaks: Mapping[str, Metric]) -> str:
 
 def _models(document: Document) -> Iterator[str]:
     for name, model in document["models"].items():
-        parts = [*_usefulness(model["accuracy"]), *_leak(document, model["membership"])]
+        parts = [
+            *_usefulness(document, model["accuracy"]),
+            *_leak(document, model["membership"]),
+            *_shadow(document, model),
+        ]
         yield f"{quoted(model.get('title', name))} {'. '.join(parts)}."
 
 
@@ -170,22 +175,30 @@ def _shown(document: Document) -> bool:
     return any(map(_beats, attacks))
 
 
-def _usefulness(accuracy: Mapping[str, Metric]) -> Iterator[str]:
+def _usefulness(document: Document, accuracy: Mapping[str, Metric]) -> Iterator[str]:
     test, attacked = accuracy.get("test"), accuracy.get("adversarial_test")
     parts = []
     if test is not None and evaluable(test):
         parts.append(f"{ACCURACIES['test'].show(test['value'])} of the test rows")
     if attacked is not None and evaluable(attacked):
         shown_ = ACCURACIES["adversarial_test"].show(attacked["value"])
-        costly = accuracy.get("autoattack_test")
+        costly, proven = accuracy.get("autoattack_test"), accuracy.get("verified_test")
         parts.append(
             f"{shown_} of them under attack" if parts else f"{shown_} of the attacked rows"
         )
         if costly is not None and evaluable(costly):
             left = AUTOATTACK["autoattack_test"].show(costly["value"])
             parts[-1] += f" ({left} under AutoAttack)"
+        if proven is not None and evaluable(proven):
+            balls = [
+                document.get("robustness", {}).get(prefix, {}).get("settings", {}).get("ball")
+                for prefix in ("adversarial", "verified")
+            ]
+            where = "" if balls[0] == balls[1] else " (in another ball)"
+            parts.append(f"{VERIFIED['test'].show(proven['value'])} of them provably{where}")
     if parts:
-        yield f"labels correctly {', and '.join(parts)}"
+        listed = f"{', '.join(parts[:-1])}, and {parts[-1]}" if parts[1:] else parts[0]
+        yield f"labels correctly {listed}"
 
 
 def _leak(document: Document, membership: Mapping[str, Mapping[str, Metric]]) -> Iterator[str]:
@@ -201,6 +214,18 @@ def _leak(document: Document, membership: Mapping[str, Mapping[str, Metric]]) ->
         " threshold, where guessing gives 50 %"
     )
     yield _evidence(metrics)
+
+
+def _shadow(document: Document, model: Mapping[str, Any]) -> Iterator[str]:
+    """What an attacker finds who chose attack and threshold on a shadow model."""
+    found = model.get("shadow", {})
+    if found and evaluable(found["accuracy"]):
+        names = dict.fromkeys(
+            document["methods"].get(attack, {}).get("title", attack) for attack in found["attacks"]
+        )
+        chosen = " or ".join(map(quoted, names))
+        said = in_words(found["accuracy"], MEMBERSHIP["shadow_threshold_accuracy"])
+        yield f"Chosen on a shadow model, attack ({chosen}) and threshold find members with {said}"
 
 
 def _evidence(metrics: Mapping[str, Metric]) -> str:

@@ -1,0 +1,98 @@
+"""A threshold, and an attack, chosen on a shadow model and judged on the target."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from numpy.typing import ArrayLike
+
+from trilemma.core.errors import BadInput
+from trilemma.metrics.estimate import Estimate
+from trilemma.metrics.rates import Flagged
+from trilemma.metrics.roc import roc
+from trilemma.metrics.scores import pair
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Transferred:
+    """What a threshold finds that was chosen on another model.
+
+    Args:
+        threshold: rows with score >= threshold are called members; one of the shadow scores.
+        shadow_accuracy: balanced accuracy on the shadow rows, which it is best for.
+        flagged: counts over the target's rows.
+    """
+
+    threshold: Any
+    shadow_accuracy: float
+    flagged: Flagged
+
+    def accuracy(self, level: float = 0.95) -> Estimate:
+        """Balanced accuracy on the target's rows, with its exact interval."""
+        return self.flagged.balanced_accuracy(level)
+
+
+def transferred_threshold(
+    shadow_members: ArrayLike,
+    shadow_nonmembers: ArrayLike,
+    members: ArrayLike,
+    nonmembers: ArrayLike,
+) -> Transferred:
+    """Choose the threshold that is best for a shadow model's rows and apply it to the target's.
+
+    No row of the target is looked at to choose it, so the interval of its accuracy is exact.
+
+    Args:
+        shadow_members: (a,) scores, by the shadow model, of rows it was trained on.
+        shadow_nonmembers: (b,) of rows it was not trained on.
+        members: (n,) scores, by the target, of its members; larger = more likely a member.
+        nonmembers: (m,) of its non-members.
+
+    Returns:
+        The threshold (of several equally good ones the highest) and what it flags.
+
+    Raises:
+        BadInput: a side that is empty, not one-dimensional, not numbers, or that holds a NaN.
+
+    Example:
+        >>> found = transferred_threshold([0.9, 0.8], [0.5], [0.95, 0.7], [0.85, 0.1])
+        >>> float(found.threshold), found.shadow_accuracy, found.accuracy().value
+        (0.8, 1.0, 0.5)
+
+    Source:
+        Song, Shokri and Mittal, "Privacy risks of securing machine learning models against
+        adversarial examples", CCS 2019, sections 3.2 and 7.1, after Shokri et al., S&P 2017.
+    """
+    curve = roc(shadow_members, shadow_nonmembers)
+    target, others = pair(members, nonmembers)
+    threshold = curve.scores[curve.best]
+    best = curve.flagged(curve.best)
+    gap = best.hits * best.nonmembers - best.alarms * best.members
+    return Transferred(
+        threshold=threshold,
+        shadow_accuracy=0.5 + gap / (2 * best.members * best.nonmembers),
+        flagged=Flagged(
+            hits=int((target >= threshold).sum()),
+            members=len(target),
+            alarms=int((others >= threshold).sum()),
+            nonmembers=len(others),
+        ),
+    )
+
+
+def chosen_on_shadow(accuracies: Mapping[str, float]) -> str:
+    """The attack, or the budget of one, with the best accuracy on the shadow model.
+
+    Args:
+        accuracies: attack -> its `Transferred.shadow_accuracy`; of equals the first is taken.
+
+    Raises:
+        BadInput: there is none.
+
+    Example:
+        >>> chosen_on_shadow({"eps 8/255": 0.66, "eps 9/255": 0.69, "eps 10/255": 0.69})
+        'eps 9/255'
+    """
+    if not accuracies:
+        raise BadInput("attacks", "there is none to choose from", "Give one at least")
+    return max(accuracies, key=lambda name: accuracies[name])

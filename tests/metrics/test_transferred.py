@@ -1,0 +1,73 @@
+"""A threshold from a shadow model: brute force, no look at the target, coverage."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trilemma.core.errors import BadInput
+from trilemma.metrics import chosen_on_shadow, membership, transferred_threshold
+
+few = st.lists(st.integers(0, 8), min_size=1, max_size=12)
+
+
+@given(few, few, few, few)
+def test_it_is_the_best_threshold_of_the_shadow(a, b, c, d):
+    found = transferred_threshold(a, b, c, d)
+    a, b, c, d = map(np.array, (a, b, c, d))
+    gaps = {  # whole numbers, which tie exactly
+        t: int((a >= t).sum()) * len(b) - int((b >= t).sum()) * len(a)
+        for t in sorted({*a, *b}, reverse=True)
+    }
+    assert found.threshold == max(gaps, key=gaps.get)
+    assert found.shadow_accuracy == pytest.approx(0.5 + max(gaps.values()) / (2 * len(a) * len(b)))
+    right = ((c >= found.threshold).mean() + (d < found.threshold).mean()) / 2
+    assert found.accuracy().value == pytest.approx(right)
+    assert found.accuracy().value <= membership(c, d).best_threshold_accuracy.value + 1e-12
+
+
+@given(few, few)
+def test_on_the_shadow_itself_it_is_the_worst_case(a, b):
+    found = transferred_threshold(a, b, a, b)
+    expected = membership(a, b).best_threshold_accuracy.value
+    assert found.accuracy().value == pytest.approx(expected)
+    assert found.shadow_accuracy == pytest.approx(expected)
+
+
+def test_the_interval_covers_what_the_threshold_is_worth():
+    """Normals one apart: at threshold t the accuracy is (Phi(1 - t) + Phi(t)) / 2."""
+    from scipy.special import ndtr
+
+    missed, runs = 0, 300
+    for seed in range(runs):
+        rng = np.random.default_rng(seed)
+        found = transferred_threshold(
+            rng.normal(1, 1, 60), rng.normal(0, 1, 60), rng.normal(1, 1, 80), rng.normal(0, 1, 80)
+        )
+        true = (ndtr(1 - found.threshold) + ndtr(found.threshold)) / 2
+        missed += not found.accuracy().low <= true <= found.accuracy().high
+    assert missed <= 0.05 * runs + 3 * (0.05 * 0.95 * runs) ** 0.5
+
+
+def test_without_information_it_is_a_guess_while_the_worst_case_looks_better():
+    values = []
+    for seed in range(200):
+        sides = np.random.default_rng(seed).normal(size=(4, 30))
+        found = transferred_threshold(*sides)
+        assert found.shadow_accuracy >= 0.5
+        values.append(found.accuracy().value)
+    assert np.mean(values) == pytest.approx(0.5, abs=0.02)
+
+
+def test_the_budget_with_the_best_shadow_accuracy_is_taken():
+    assert chosen_on_shadow({"a": 0.5, "b": 0.8, "c": 0.8}) == "b"
+    with pytest.raises(BadInput, match="none to choose"):
+        chosen_on_shadow({})
+
+
+@pytest.mark.parametrize("empty", range(4))
+def test_an_empty_side_is_refused(empty):
+    sides = [[1.0, 2.0] for _ in range(4)]
+    sides[empty] = []
+    with pytest.raises(BadInput, match="empty"):
+        transferred_threshold(*sides)
