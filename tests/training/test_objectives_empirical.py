@@ -348,3 +348,29 @@ def test_a_strong_penalty_makes_small_weights():
 def test_settings_that_make_no_sense_are_refused(make, said):
     with pytest.raises(ValidationError, match=said):
         make()
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_domain_adaptation_takes_the_attack_of_the_sum(swapped):
+    terms = [Adversarial(attack=ATTACK), 0.1 * DomainAdaptation()]
+    objective = sum(terms[::-1] if swapped else terms, start=Natural())
+    named = Natural() + Adversarial(attack=ATTACK) + 0.1 * DomainAdaptation(attack=ATTACK)
+    assert set(objective.terms) == set(named.terms)
+
+
+def test_an_attack_that_comes_later_is_taken_too():
+    first = 2.0 * (0.5 * DomainAdaptation() + Natural())
+    assert (first + TRADES(attack=DIVERGING)).terms[0].term.terms[0].term == DomainAdaptation(attack=DIVERGING)
+
+
+@pytest.mark.parametrize(
+    "objective",
+    [
+        DomainAdaptation(),
+        DomainAdaptation() + Natural(),
+        DomainAdaptation() + Adversarial(attack=ATTACK) + TRADES(attack=DIVERGING),
+    ],
+)
+def test_domain_adaptation_without_one_attack_is_refused(objective):
+    with pytest.raises(BadInput, match="attack is missing"):
+        objective(net(), batch())

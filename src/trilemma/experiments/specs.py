@@ -31,6 +31,7 @@ from trilemma.experiments.recorded import Predictions
 from trilemma.training.objectives import (
     L1,
     L2,
+    NO_ATTACK,
     AbstractInterpretation,
     IntervalBoundPropagation,
     Natural,
@@ -218,6 +219,8 @@ def _attacks_in(objective: Objective, path: str) -> dict[str, Evasion]:
         return {f"{path}.ball": PGD(ball=objective.ball, steps=STEPS)}
     if isinstance(objective, Natural | L1 | L2):
         return {}
+    if objective.attack is None:
+        raise BadInput(f"{path}.attack", "is missing", NO_ATTACK)
     return {f"{path}.attack.ball": objective.attack}
 
 

@@ -12,7 +12,7 @@ from trilemma.training.objectives.adversarial import (
 )
 from trilemma.training.objectives.algebra import Objective, Scaled, Sum
 from trilemma.training.objectives.batch import Batch, Loss, Standing
-from trilemma.training.objectives.domain_adaptation import DomainAdaptation
+from trilemma.training.objectives.domain_adaptation import NO_ATTACK, DomainAdaptation
 from trilemma.training.objectives.natural import Natural
 from trilemma.training.objectives.penalties import L1, L2
 from trilemma.training.objectives.term import CONFIG, Term
@@ -27,6 +27,7 @@ __all__ = [
     "CONFIG",
     "L1",
     "L2",
+    "NO_ATTACK",
     "TRADES",
     "AbstractInterpretation",
     "Adversarial",

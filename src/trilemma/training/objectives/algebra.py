@@ -1,5 +1,6 @@
 """Sums and multiples of losses, and the union of all, which they are made of."""
 
+from dataclasses import replace
 from typing import ClassVar, TypeAlias, cast
 
 import torch
@@ -7,6 +8,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 from torch import nn
 
+from trilemma.attacks.evasion import Evasion
 from trilemma.training.objectives.adversarial import (
     Adversarial,
     DistributionalTraining,
@@ -48,6 +50,8 @@ class Scaled(Term):
 class Sum(Term):
     """Several losses together, on one batch's forwards, adversarial examples and bounds.
 
+    A `DomainAdaptation` that names no attack takes that of the other terms, if they have one.
+
     Args:
         terms: the losses, one at least.
     """
@@ -55,6 +59,12 @@ class Sum(Term):
     REVISION: ClassVar[int] = 1
 
     terms: tuple["Objective", ...] = Field(min_length=1)
+
+    def __post_init__(self) -> None:
+        attacks = {attack for term in self.terms for attack in _attacks(term)}
+        if len(attacks) == 1:  # then it is that of the terms that name none
+            told = tuple(_told(term, *attacks) for term in self.terms)
+            object.__setattr__(self, "terms", told)
 
     def __call__(self, model: nn.Module, batch: Batch) -> Loss:
         """The sum."""
@@ -86,6 +96,27 @@ def added(first: Term, second: Term) -> Sum:
 def scaled(factor: float, term: Term) -> Scaled:
     """A number times a loss."""
     return Scaled(factor=factor, term=cast(Objective, term))
+
+
+def _attacks(term: Objective) -> set[Evasion]:
+    """What the term trains against."""
+    if isinstance(term, Sum):
+        return {attack for each in term.terms for attack in _attacks(each)}
+    if isinstance(term, Scaled):
+        return _attacks(term.term)
+    attack: Evasion | None = getattr(term, "attack", None)
+    return set() if attack is None else {attack}
+
+
+def _told(term: Objective, attack: Evasion) -> Objective:
+    """The same with an attack for those that compare adversarial examples and name none."""
+    if isinstance(term, Sum):
+        return replace(term, terms=tuple(_told(each, attack) for each in term.terms))
+    if isinstance(term, Scaled):
+        return replace(term, term=_told(term.term, attack))
+    if isinstance(term, DomainAdaptation) and term.attack is None:
+        return replace(term, attack=attack)
+    return term
 
 
 def _terms(term: Term) -> tuple[Objective, ...]:

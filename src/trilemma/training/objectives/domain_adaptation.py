@@ -8,10 +8,12 @@ from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from trilemma.attacks.evasion import Evasion
+from trilemma.core.errors import BadInput
 from trilemma.core.types import Logits
 from trilemma.training.objectives.batch import Batch, Loss
 from trilemma.training.objectives.term import CONFIG, Term
 
+NO_ATTACK = "Name it, or add the term to an objective that trains against one attack"
 Weight: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -30,7 +32,8 @@ class DomainAdaptation(Term):
     has no covariance.
 
     Args:
-        attack: makes the adversarial examples; that of an `Adversarial` term beside it is shared.
+        attack: makes the adversarial examples. None in a sum takes that of the other terms, where
+            they have one in common: `Adversarial(attack=a) + 0.1 * DomainAdaptation()`.
         means: weight of the first term.
         covariances: weight of the second; the authors' program does not divide by n - 1, which
             is a weight of n - 1.
@@ -42,12 +45,18 @@ class DomainAdaptation(Term):
 
     REVISION: ClassVar[int] = 1
 
-    attack: Evasion
+    attack: Evasion | None = None
     means: Weight = 1.0
     covariances: Weight = 1.0
 
     def __call__(self, model: nn.Module, batch: Batch) -> Loss:
-        """The distance; 0 where the adversarial examples are the benign ones."""
+        """The distance; 0 where the adversarial examples are the benign ones.
+
+        Raises:
+            BadInput: there is no attack.
+        """
+        if self.attack is None:
+            raise BadInput("DomainAdaptation.attack", "is missing", NO_ATTACK)
         benign = batch.logits(model)
         adversarial = batch.adversarial_logits(model, self.attack)
         means = (benign.mean(0) - adversarial.mean(0)).abs().mean()
