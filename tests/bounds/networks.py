@@ -41,8 +41,27 @@ def convolutional():
     )  # fmt: skip
 
 
-NETWORKS = {"perceptron": perceptron, "convolutional": convolutional, "residual": Residual}
-SHAPES = {"perceptron": (6,), "convolutional": (2, 5, 5), "residual": (2, 5, 5)}
+def padded():
+    """More zeros on one side than on the other; on one none, but a row less."""
+    return nn.Sequential(
+        nn.ZeroPad2d((2, 1, -1, 3)), nn.Conv2d(2, 4, 4, stride=2, padding=1), nn.ReLU(),
+        nn.ZeroPad2d((0, 1, 1, 0)), nn.Conv2d(4, 3, 3), nn.ReLU(),
+        nn.Flatten(), nn.Linear(3 * 2 * 3, 3),
+    )  # fmt: skip
+
+
+NETWORKS = {
+    "perceptron": perceptron,
+    "convolutional": convolutional,
+    "residual": Residual,
+    "padded": padded,
+}
+SHAPES = {
+    "perceptron": (6,),
+    "convolutional": (2, 5, 5),
+    "residual": (2, 5, 5),
+    "padded": (2, 5, 5),
+}
 
 
 def network(name, seed=0, dtype=torch.float64):

@@ -1,5 +1,7 @@
 """Architectures: the published layers, and a signal that survives them."""
 
+from functools import partial
+
 import pytest
 import torch
 from torch import nn
@@ -51,10 +53,55 @@ def test_scale_is_a_share_of_the_channels():
     assert found == [(32, 1), (32, 1), (32, 2), (64, 1), (64, 1), (64, 2), 200, 10]
 
 
+@pytest.mark.parametrize("scale", [1, 4, 16])
+def test_the_capacity_scale_of_yale_is_figure_4s(scale):
+    found = layers(yale_cnn((1, 16, 16), 38, scale=scale))
+    assert [channels for channels, _ in found[:-2:2]] == [scale, 2 * scale, 4 * scale, 8 * scale]
+
+
+@pytest.mark.parametrize(
+    ("network", "shape", "side"),
+    [
+        (yale_cnn, (1, 192, 168), 192),
+        (yale_cnn, (1, 96, 84), 96),
+        (yale_cnn, (1, 33, 50), 64),
+        (yale_cnn, (1, 16, 16), 16),
+        (fashion_cnn, (1, 28, 28), 28),
+        (fashion_cnn, (1, 27, 28), 28),
+    ],
+)
+def test_kernels_of_4_halve_a_square_evenly(network, shape, side):
+    """Each output place of a kernel with stride 2 then belongs to two input places."""
+    scaled = {"scale": 1} if network is yale_cnn else {"scale": 0.01}
+    with torch.device("meta"):
+        x, sides = torch.rand(1, *shape), []
+        for layer in network(shape, 38, halving=4, **scaled):
+            x, before = layer(x), x.shape[2:]
+            if isinstance(layer, nn.Conv2d) and layer.stride == (2, 2):
+                assert layer.kernel_size == (4, 4)
+                assert (2 * x.shape[2], 2 * x.shape[3]) == before
+                sides.append(before)
+    assert sides[0] == (side, side)
+
+
+def test_zeros_are_put_evenly_around_the_image():
+    padding = yale_cnn((1, 18, 11), 3, scale=1, halving=4)[0]
+    x = torch.rand(2, 1, 18, 11)
+    padded = padding(x)
+    assert padded.shape == (2, 1, 32, 32)
+    assert torch.equal(padded[:, :, 7:25, 10:21], x)
+    assert padded.count_nonzero() == x.count_nonzero()
+
+
+def test_no_zeros_where_none_are_needed():
+    assert isinstance(fashion_cnn((1, 28, 28), 10, scale=0.01, halving=4)[0], nn.Conv2d)
+
+
 @pytest.mark.parametrize(
     ("network", "shape"),
     [
         (lambda shape: yale_cnn(shape, 38), (1, 96, 84)),
+        (lambda shape: yale_cnn(shape, 38, halving=4), (1, 20, 30)),
         (lambda shape: fashion_cnn(shape, 38, scale=0.05), (1, 28, 28)),
         (lambda shape: small_cnn(shape, 38), (1, 8, 8)),
         (lambda shape: small_cnn(shape, 38), (3, 9, 7)),
@@ -135,10 +182,9 @@ def test_residual_networks_take_images(network):
         network((30,), 2)
 
 
-@pytest.mark.parametrize(
-    "network", [wide_resnet((3, 32, 32), 10, scale=1), plain_resnet((3, 32, 32), 10, hidden=50)]
-)
+@pytest.mark.parametrize("network", [partial(wide_resnet, scale=1), plain_resnet])
 def test_the_signal_survives_many_layers(network):
+    """As it is at the first step of a training, where batch norm knows its batch only."""
     with torch.no_grad():
-        spread = network.eval()(torch.rand(16, 3, 32, 32)).std()
+        spread = network((3, 32, 32), 10)(torch.rand(16, 3, 32, 32)).std()
     assert 0.05 < spread < 50

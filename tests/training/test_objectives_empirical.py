@@ -360,7 +360,9 @@ def test_domain_adaptation_takes_the_attack_of_the_sum(swapped):
 
 def test_an_attack_that_comes_later_is_taken_too():
     first = 2.0 * (0.5 * DomainAdaptation() + Natural())
-    assert (first + TRADES(attack=DIVERGING)).terms[0].term.terms[0].term == DomainAdaptation(attack=DIVERGING)
+    assert (first + TRADES(attack=DIVERGING)).terms[0].term.terms[0].term == DomainAdaptation(
+        attack=DIVERGING
+    )
 
 
 @pytest.mark.parametrize(
@@ -372,5 +374,5 @@ def test_an_attack_that_comes_later_is_taken_too():
     ],
 )
 def test_domain_adaptation_without_one_attack_is_refused(objective):
-    with pytest.raises(BadInput, match="attack is missing"):
+    with pytest.raises(BadInput, match="attack: is missing"):
         objective(net(), batch())

@@ -23,7 +23,15 @@ from trilemma.bounds.backward import (
 )
 from trilemma.bounds.interval import image, intervals
 from trilemma.bounds.network import Network
-from trilemma.bounds.operations import Addition, Numbers, Pooling, Rectifier, Reshaping, Scaling
+from trilemma.bounds.operations import (
+    Addition,
+    Numbers,
+    Padding,
+    Pooling,
+    Rectifier,
+    Reshaping,
+    Scaling,
+)
 from trilemma.bounds.region import Region
 from trilemma.core.balls import L2
 from trilemma.core.types import Rows
@@ -226,7 +234,7 @@ def _affine_in_the_input(network: Network, region: Region) -> tuple[set[int], se
         if isinstance(node.operation, Rectifier) or not direct.issuperset(node.inputs):
             continue
         direct.add(place)
-        if isinstance(node.operation, Reshaping | Scaling):
+        if isinstance(node.operation, Reshaping | Padding | Scaling):
             alone |= {place} if before in alone else set()
             exact |= {place} if before in exact else set()
         elif not isinstance(node.operation, Addition):

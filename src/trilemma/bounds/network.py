@@ -14,6 +14,7 @@ from trilemma.bounds.operations import (
     Mapped,
     Operation,
     Rectifier,
+    Scaling,
 )
 from trilemma.core.types import Rows
 
@@ -69,24 +70,21 @@ class Network:
         """The network with linear combinations of its outputs in their place.
 
         A fully connected last layer is merged with them into one map, so that nothing is lost
-        between the two (Gowal et al. 2018, section 3).
+        between the two (Gowal et al. 2018, section 3); so is what scales its outputs.
 
         Args:
             contrast: m combinations for each row, or for all rows where n is 1.
         """
-        last = self.nodes[-1]
-        merged = isinstance(last.operation, Dense) and len(last.shape) == 1
-        if merged and isinstance(last.operation, Dense):
-            layer = last.operation.layer
-            weight, bias = contrast @ layer.weight, contrast.new_zeros(contrast.shape[:2])
+        place, bias = len(self.nodes), contrast.new_zeros(contrast.shape[:2])
+        while place and isinstance(scaling := self.nodes[place - 1].operation, Scaling):
+            factor, shift = scaling.terms()
+            contrast, bias = contrast * factor, bias + (contrast * shift).sum(2)
+            (place,) = self.nodes[place - 1].inputs
+        before = self.nodes[:place]
+        if before and isinstance(before[-1].operation, Dense) and len(before[-1].shape) == 1:
+            layer, (place,) = before[-1].operation.layer, before[-1].inputs
             if layer.bias is not None:
-                bias = contrast @ layer.bias
-        else:
-            weight, bias = contrast, contrast.new_zeros(contrast.shape[:2])
-        node = Node(
-            Contrast(weight, bias),
-            last.inputs if merged else (len(self.nodes),),
-            torch.Size([contrast.shape[1]]),
-        )
-        before = self.nodes[:-1] if merged else self.nodes
+                bias = bias + contrast @ layer.bias
+            contrast, before = contrast @ layer.weight, before[:-1]
+        node = Node(Contrast(contrast, bias), (place,), torch.Size([contrast.shape[1]]))
         return dataclasses.replace(self, nodes=(*before, node))

@@ -229,6 +229,35 @@ class Reshaping:
 
 
 @dataclass(frozen=True, eq=False)
+class Padding:
+    """Zeros around each image.
+
+    Args:
+        sides: how many left, right, above and below; fewer than none cut off.
+    """
+
+    sides: tuple[int, int, int, int]
+
+    def value(self, x: Rows) -> Mapped:
+        """W x."""
+        return F.pad(x, self.sides)
+
+    def matrix(self, x: Many) -> ManyMapped:
+        """W x."""
+        return F.pad(x, self.sides)
+
+    absolute = squared = value
+
+    def adjoint(self, c: ManyMapped) -> Many:
+        """W^T c: the image without what was put around it."""
+        return F.pad(c, [-side for side in self.sides])
+
+    def constant(self, c: ManyMapped) -> Numbers:
+        """0."""
+        return _nothing(c)
+
+
+@dataclass(frozen=True, eq=False)
 class Scaling:
     """Feature by feature a factor and a shift: batch norm in eval mode, normalisation.
 
@@ -323,7 +352,7 @@ class Addition:
 
 
 Operation: TypeAlias = (
-    Dense | Convolution | Pooling | Reshaping | Scaling | Contrast | Rectifier | Addition
+    Dense | Convolution | Pooling | Reshaping | Padding | Scaling | Contrast | Rectifier | Addition
 )
 
 

@@ -17,6 +17,7 @@ from trilemma.bounds.operations import (
     Addition,
     Convolution,
     Operation,
+    Padding,
     Rectifier,
     Scaling,
     sides,
@@ -91,6 +92,9 @@ def _before(operation: Operation, window: Window, axis: int) -> Window | None:
     match operation:
         case Rectifier() | Addition() | Scaling():
             return window
+        case Padding(sides=(left, _, above, _)):
+            stride, before, width = window
+            return stride, before + (above, left)[axis], width
         case Convolution(layer=layer):
             stride, before, width = window
             step = layer.stride[axis]

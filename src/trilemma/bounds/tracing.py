@@ -21,6 +21,7 @@ from trilemma.bounds.operations import (
     Convolution,
     Dense,
     Operation,
+    Padding,
     Pooling,
     Rectifier,
     Reshaping,
@@ -31,8 +32,8 @@ from trilemma.core.modes import evaluating
 from trilemma.core.types import Rows
 
 SUPPORTED = (
-    "Linear, Conv2d, ReLU, Flatten, AvgPool2d, AdaptiveAvgPool2d, BatchNorm in eval mode, Dropout,"
-    " Identity, additions, subtractions, and products with constants"
+    "Linear, Conv2d, ReLU, Flatten, ZeroPad2d, AvgPool2d, AdaptiveAvgPool2d, BatchNorm in eval"
+    " mode, Dropout, Identity, additions, subtractions, and products with constants"
 )
 _READ: "WeakKeyDictionary[nn.Module, tuple[object, Network]]" = WeakKeyDictionary()
 
@@ -234,6 +235,7 @@ MODULES: Mapping[type[nn.Module], Rule] = {
     nn.ReLU: lambda layer, shape, after: Rectifier(),
     nn.Flatten: lambda layer, shape, after: Reshaping(shape, after),
     nn.Unflatten: lambda layer, shape, after: Reshaping(shape, after),
+    nn.ZeroPad2d: lambda layer, shape, after: Padding(layer.padding),
     nn.AvgPool2d: lambda layer, shape, after: Pooling(layer, shape),
     nn.AdaptiveAvgPool2d: lambda layer, shape, after: Pooling(layer, shape),
     nn.BatchNorm1d: _norm,

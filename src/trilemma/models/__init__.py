@@ -1,19 +1,40 @@
 """Models: architectures, and weights on disk without pickle."""
 
+from trilemma.models.certified import (
+    Certificate,
+    Certified,
+    certified,
+    expectation_bounds,
+    robust_radius,
+)
+from trilemma.models.lipschitz import UnitConvolution, spectral_bound
 from trilemma.models.networks import block_cnn, fashion_cnn, mlp, small_cnn, yale_cnn
+from trilemma.models.pixel_dp import NoisyNetwork, PixelDP, noisy
 from trilemma.models.residual import plain_resnet, wide_resnet
+from trilemma.models.temperature import Tempered
 from trilemma.models.weights import load_weights, read_weights, refuse_foreign, save_weights
 
 __all__ = [
+    "Certificate",
+    "Certified",
+    "NoisyNetwork",
+    "PixelDP",
+    "Tempered",
+    "UnitConvolution",
     "block_cnn",
+    "certified",
+    "expectation_bounds",
     "fashion_cnn",
     "load_weights",
     "mlp",
+    "noisy",
     "plain_resnet",
     "read_weights",
     "refuse_foreign",
+    "robust_radius",
     "save_weights",
     "small_cnn",
+    "spectral_bound",
     "wide_resnet",
     "yale_cnn",
 ]

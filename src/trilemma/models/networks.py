@@ -8,11 +8,14 @@ small mean dies in ten layers, and training starts from, and stays at, the unifo
 import itertools
 import math
 from collections.abc import Sequence
+from typing import Literal, TypeAlias
 
 import torch
 from torch import nn
 
 from trilemma.core.errors import BadInput
+
+Halving: TypeAlias = Literal[3, 4]  # side of a kernel with stride 2
 
 
 def block_cnn(
@@ -22,6 +25,7 @@ def block_cnn(
     channels: Sequence[int],
     convolutions: int,
     hidden: Sequence[int],
+    halving: Halving = 3,
 ) -> nn.Sequential:
     """Blocks of 3x3 convolutions, the last of each with stride 2, then fully connected layers.
 
@@ -31,6 +35,9 @@ def block_cnn(
         channels: output channels, one number a block.
         convolutions: convolution layers in each block.
         hidden: widths of the fully connected layers before the last.
+        halving: side of the kernels with stride 2. Those of 4 halve an even side evenly; for them
+            the network begins with zeros around the image, up to the smallest square that can be
+            halved by every block (192x192 for 192x168).
 
     Returns:
         The network, ReLU after every layer but the last, drawn from torch's global generator;
@@ -44,7 +51,8 @@ def block_cnn(
         542102
 
     Source:
-        Song et al., "Privacy risks of securing machine learning models", CCS 2019, table 13.
+        Song et al., "Privacy risks of securing machine learning models", CCS 2019, table 13 and
+        appendix C (kernels of 4).
     """
     if len(shape) != 3:
         raise BadInput(
@@ -54,9 +62,14 @@ def block_cnn(
         )
     width, height, breadth = shape
     layers: list[nn.Module] = []
+    if halving == 4:
+        side = _evenly(max(height, breadth), len(channels))
+        layers += _zeros_around(side - height, side - breadth)
+        height = breadth = side
     for out in channels:
         for stride in [1] * (convolutions - 1) + [2]:
-            layers += [nn.Conv2d(width, out, 3, stride=stride, padding=1), nn.ReLU()]
+            kernel = 3 if stride == 1 else halving
+            layers += [nn.Conv2d(width, out, kernel, stride=stride, padding=1), nn.ReLU()]
             width = out
         height, breadth = math.ceil(height / 2), math.ceil(breadth / 2)
     layers += [nn.Flatten(), *_connected([width * height * breadth, *hidden, classes])]
@@ -85,21 +98,51 @@ def small_cnn(shape: Sequence[int], classes: int) -> nn.Sequential:
     return block_cnn(shape, classes, channels=(32, 64), convolutions=2, hidden=(100,))
 
 
-def yale_cnn(shape: Sequence[int], classes: int) -> nn.Sequential:
-    """The network of Song et al. for Yale Face (table 13, first column)."""
-    return block_cnn(shape, classes, channels=(8, 16, 32, 64), convolutions=2, hidden=(200,))
+def yale_cnn(
+    shape: Sequence[int], classes: int, *, scale: int = 8, halving: Halving = 3
+) -> nn.Sequential:
+    """The network of Song et al. for Yale Face (table 13, first column).
+
+    Args:
+        shape: (channels, height, width) of one input.
+        classes: how many logits.
+        scale: the capacity scale s: the blocks have s, 2 s, 4 s and 8 s channels (figure 4).
+        halving: as `block_cnn`.
+    """
+    channels = (scale, 2 * scale, 4 * scale, 8 * scale)
+    return block_cnn(
+        shape, classes, channels=channels, convolutions=2, hidden=(200,), halving=halving
+    )
 
 
-def fashion_cnn(shape: Sequence[int], classes: int, *, scale: float = 1.0) -> nn.Sequential:
+def fashion_cnn(
+    shape: Sequence[int], classes: int, *, scale: float = 1.0, halving: Halving = 3
+) -> nn.Sequential:
     """The network of Song et al. for Fashion-MNIST (table 13, second column).
 
     Args:
         shape: (channels, height, width) of one input.
         classes: how many logits.
         scale: share of the paper's channels; 1 gives its 256 and 512.
+        halving: as `block_cnn`.
     """
     channels = [max(1, round(scale * width)) for width in (256, 512)]
-    return block_cnn(shape, classes, channels=channels, convolutions=3, hidden=(200,))
+    return block_cnn(
+        shape, classes, channels=channels, convolutions=3, hidden=(200,), halving=halving
+    )
+
+
+def _evenly(side: int, halvings: int) -> int:
+    """The smallest side, of at least so many, that can be halved so often."""
+    return math.ceil(side / (1 << halvings)) << halvings
+
+
+def _zeros_around(rows: int, columns: int) -> list[nn.Module]:
+    """So many more of each, the odd one below and on the right."""
+    if rows == columns == 0:
+        return []
+    left, above = columns // 2, rows // 2
+    return [nn.ZeroPad2d((left, columns - left, above, rows - above))]
 
 
 def _connected(widths: Sequence[int]) -> list[nn.Module]:

@@ -1,9 +1,10 @@
 """Residual networks: the wide one of adversarial training, a plain one that bounds can follow."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn import functional as F
 
 from trilemma.core.errors import BadInput
@@ -107,12 +108,11 @@ class WideUnit(nn.Module):
         if self.changes:
             self.shortcut = nn.Conv2d(before, after, 1, stride=stride, bias=False)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Any) -> Any:  # a tensor, or what bounds follow it with
         """The unit's value."""
         inside = F.relu(self.first_norm(x))
         skipped = self.shortcut(inside if self.changes else x)
-        done: Tensor = self.second(F.relu(self.second_norm(self.first(inside)))) + skipped
-        return done
+        return self.second(F.relu(self.second_norm(self.first(inside)))) + skipped
 
 
 class PlainUnit(nn.Module):
@@ -127,7 +127,7 @@ class PlainUnit(nn.Module):
         if halving or before != after:
             self.shortcut = nn.Conv2d(before, after, stride, stride=stride)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Any) -> Any:  # a tensor, or what bounds follow it with
         """The unit's value."""
         return F.relu(self.shortcut(x) + self.second(F.relu(self.first(x))))
 

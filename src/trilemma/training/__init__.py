@@ -22,7 +22,16 @@ from trilemma.training.objectives import (
     Term,
     Verified,
 )
-from trilemma.training.recipes import MLP, FashionCNN, Recipe, SmallCNN, YaleCNN, build
+from trilemma.training.recipes import (
+    MLP,
+    FashionCNN,
+    PlainResNet,
+    Recipe,
+    SmallCNN,
+    WideResNet,
+    YaleCNN,
+    build,
+)
 from trilemma.training.schedule import SGD, Adam, Constant, Cosine, Steps
 from trilemma.training.train import Epoch, Trained, as_fit, train
 from trilemma.training.validation import Validation, robust_accuracy
@@ -51,6 +60,7 @@ __all__ = [
     "MixedAdversarial",
     "Natural",
     "Objective",
+    "PlainResNet",
     "Recipe",
     "Scaled",
     "SmallCNN",
@@ -62,6 +72,7 @@ __all__ = [
     "Trained",
     "Validation",
     "Verified",
+    "WideResNet",
     "YaleCNN",
     "as_fit",
     "augmented",
