@@ -42,6 +42,27 @@ class Branches(nn.Module):
         return self.last(x.flatten(1))
 
 
+class Shifted(nn.Module):
+    """Branches whose windows have one size and, by the zeros around, other places."""
+
+    def __init__(self):
+        super().__init__()
+        self.around = nn.ZeroPad2d((3, 0, 1, 2))
+        self.first = nn.Conv2d(1, 2, 3)
+        self.elsewhere = nn.ZeroPad2d((0, 3, 2, 1))
+        self.second = nn.Conv2d(1, 2, 3)
+        self.last = nn.Linear(2 * 12 * 12, 3)
+
+    def forward(self, x):
+        x = F.relu(self.first(self.around(x)) + self.second(self.elsewhere(x)))
+        return self.last(x.flatten(1))
+
+
+def shifted(seed=0):
+    x = torch.rand(3, 1, 11, 11, generator=seeded(seed), dtype=torch.float64)
+    return seeded_layers(Shifted, seed), x
+
+
 def branches(seed=0):
     x = torch.rand(3, 1, 20, 20, generator=seeded(seed), dtype=torch.float64)
     return seeded_layers(Branches, seed), x

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 from networks import NETWORKS, network
-from stacks import Branches, branches, convolutional, perceptron, seeded_layers
+from stacks import Branches, branches, convolutional, perceptron, seeded_layers, shifted
 from torch import nn
 from torch.nn import functional as F
 
@@ -66,9 +66,10 @@ def test_every_way_to_a_norm_is_the_same(build, alive, monkeypatch):
     assert short
 
 
-def test_packed_vectors_never_meet():
+@pytest.mark.parametrize("build", [branches, shifted])
+def test_packed_vectors_never_meet(build):
     """Brute force: which features each unit sees; and fewer travel than there are features."""
-    model, x = branches()
+    model, x = build()
     relaxed, saved = relaxed_with_random_slopes(model, x), 0
     for end, start in itertools.product(range(1, 7), range(6)):
         route = relaxed.route(start, end)

@@ -33,6 +33,23 @@ def layer(seed, before=5, after=3):
 
 @given(seed=seeds, radius=st.floats(0, 2))
 @settings(max_examples=20)
+def test_what_scales_the_outputs_is_merged_with_the_last_layer(seed, radius):
+    """A margin is then one linear map: lead(x) - radius |difference of two scaled rows|_1."""
+    dense, x = layer(seed)
+    norm = nn.BatchNorm1d(3).double().eval()
+    with torch.no_grad():
+        norm.running_var.copy_(torch.tensor([0.5, 2.0, 3.0]))
+        norm.bias.copy_(torch.tensor([1.0, -2.0, 0.5]))
+        model, y = nn.Sequential(dense, norm), torch.tensor([0, 1, 2, 0])
+        rows = dense.weight / (norm.running_var + norm.eps).sqrt().unsqueeze(1)
+        lead = model(x).gather(1, y.view(-1, 1)) - model(x)
+        reach = (rows[y].unsqueeze(1) - rows).abs().sum(2)
+        found = margins(model, x, y, Linf(radius))
+    torch.testing.assert_close(found, lead - radius * reach, rtol=1e-9, atol=1e-9)
+
+
+@given(seed=seeds, radius=st.floats(0, 2))
+@settings(max_examples=20)
 def test_one_layer_is_exact_in_both_balls(seed, radius):
     """max over the ball of <w, delta> is radius times the dual norm of w."""
     dense, x = layer(seed)

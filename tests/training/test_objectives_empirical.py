@@ -370,7 +370,7 @@ def test_an_attack_that_comes_later_is_taken_too():
     [
         DomainAdaptation(),
         DomainAdaptation() + Natural(),
-        DomainAdaptation() + Adversarial(attack=ATTACK) + TRADES(attack=DIVERGING),
+        Adversarial(attack=ATTACK) + TRADES(attack=DIVERGING) + DomainAdaptation(),
     ],
 )
 def test_domain_adaptation_without_one_attack_is_refused(objective):

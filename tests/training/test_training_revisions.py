@@ -14,6 +14,7 @@ from trilemma.bounds import Interval
 from trilemma.core.balls import Linf
 from trilemma.core.dataset import Dataset
 from trilemma.core.generators import seeded
+from trilemma.models import PixelDP
 from trilemma.training import (
     L1,
     L2,
@@ -36,10 +37,12 @@ from trilemma.training import (
     MixedAdversarial,
     Natural,
     Objective,
+    PlainResNet,
     SmallCNN,
     Standing,
     Steps,
     Verified,
+    WideResNet,
     YaleCNN,
     augmented,
     train,
@@ -67,6 +70,12 @@ RECIPES = {
     (SmallCNN(**SHORT), 1): 62.0185,
     (YaleCNN(**SHORT), 1): 0.1045811,
     (FashionCNN(**SHORT, scale=0.05), 1): 2.320409,
+    (YaleCNN(**SHORT, scale=4, halving=4), 1): 0.006453809,
+    (FashionCNN(**SHORT, scale=0.02, halving=4), 1): 0.1080914,
+    (WideResNet(**SHORT, optimiser=SGD(learning_rate=0.01), scale=1), 1): 9.228684,
+    (PlainResNet(**SHORT, channels=(4, 8), hidden=10), 1): 42.19169,
+    (SmallCNN(**SHORT, noise=PixelDP(draws=2)), 1): 97.39694,
+    (SmallCNN(**SHORT, noise=PixelDP(draws=2, after_convolution=True)), 1): 32.64302,
     (MLP(**SHORT, hidden=(8,)), 1): 8.70937,
     (MLP(**SHORT, hidden=(8,), optimiser=SGD(), course=Steps(at=(1,))), 1): 26.71128,
     (MLP(**SHORT, hidden=(8,), optimiser=Adam(weight_decay=0.1), course=Cosine()), 1): 9.883918,
