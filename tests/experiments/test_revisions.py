@@ -42,7 +42,14 @@ from trilemma.experiments.verifying import Verify
 from trilemma.metrics import transferred_threshold
 from trilemma.oracles import log_probabilities
 from trilemma.training import Adversarial, Batch, Natural, Recipe, build, train
-from trilemma.training.recipes import MLP, FashionCNN, SmallCNN, YaleCNN
+from trilemma.training.recipes import (
+    MLP,
+    FashionCNN,
+    PlainResNet,
+    SmallCNN,
+    WideResNet,
+    YaleCNN,
+)
 from trilemma.training.schedule import SGD, Adam, Constant, Cosine, Steps, rate_share
 from trilemma.training.train import as_fit
 
@@ -178,6 +185,8 @@ TOYS = {
     SmallCNN: lambda: trained(SmallCNN(epochs=2, batch=4)),
     YaleCNN: lambda: trained(YaleCNN(epochs=2, batch=4)),
     FashionCNN: lambda: trained(FashionCNN(epochs=2, batch=4, scale=1 / 64)),
+    WideResNet: lambda: trained(WideResNet(epochs=2, batch=4, scale=1, optimiser=Adam())),
+    PlainResNet: lambda: trained(PlainResNet(epochs=2, batch=4, channels=(4, 8), hidden=8)),
     MLP: lambda: trained(MLP(hidden=(8,), epochs=3, batch=4), Adversarial(attack=ATTACK)),
     Adam: lambda: optimised(Adam(learning_rate=0.01, weight_decay=0.01)),
     SGD: lambda: optimised(SGD(learning_rate=0.01, weight_decay=0.01)),
