@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeAlias
 
 import torch
 from annotated_types import Ge
+from pydantic import Field
 
 from trilemma.attacks.evasion import PGD, AutoAttack, Evasion
 from trilemma.attacks.membership import (
@@ -42,13 +43,21 @@ from trilemma.training.objectives import (
 )
 from trilemma.training.recipes import Recipe
 
+Temperature: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A model that the audit trains itself, once a seed."""
+    """A model that the audit trains itself, once a seed.
+
+    Args:
+        temperature: by which its logits are divided after training (`Tempered`); models that
+            differ in it alone are trained once.
+    """
 
     recipe: Recipe
     objective: Objective = field(default_factory=Natural)
+    temperature: Temperature = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,10 +68,12 @@ class Supplied:
         factory: `package.module:factory`, called without arguments, returns an `nn.Module`.
         weights: a safetensors file for it; none if the factory returns a trained model. Its
             content counts in keys (`stages.Own.fingerprint`), where it lies does not.
+        temperature: as for a model that is trained.
     """
 
     factory: str
     weights: Path | None = field(default=None, metadata={"counts": False})
+    temperature: Temperature = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -33,6 +33,7 @@ from trilemma.experiments.graph import Bench, Stage
 from trilemma.experiments.keys import digest
 from trilemma.experiments.specs import Supplied, Trained
 from trilemma.experiments.user_model import load_user_model
+from trilemma.models import Tempered
 from trilemma.oracles import Local, log_probabilities
 from trilemma.training.checkpoints import Checkpoint
 from trilemma.training.recipes import Recipe, build
@@ -217,22 +218,48 @@ class Own(Stage):
         return Artifact(arrays={}, facts={"parameters": parameters, "outputs": found.outputs})
 
 
-Source = Train | Own
+@dataclass(frozen=True, kw_only=True)
+class Temper(Stage):
+    """A model whose logits are divided by a temperature; the weights are those of `source`."""
+
+    REVISION: ClassVar[int] = 1
+    source: Train | Own
+    temperature: float
+    name: str = field(default="model", metadata=UNCOUNTED)
+
+    def label(self) -> str:
+        """For progress and failures."""
+        return f"temper {self.name}, {self.source.label()}"
+
+    def run(self, bench: Bench) -> Artifact:
+        """The model's own arrays and facts, and the temperature."""
+        found = bench.load(self.source)
+        return Artifact(arrays=found.arrays, facts={**found.facts, "temperature": self.temperature})
+
+
+Source = Train | Own | Temper
+
+
+def origin(source: Source) -> Train | Own:
+    """Where the weights come from."""
+    return source.source if isinstance(source, Temper) else source
 
 
 def restore(source: Source, split: Parts, bench: Bench) -> nn.Module:
     """The model of a finished stage, in eval mode, answering logits."""
-    artifact = bench.load(source)
+    model = _restored(origin(source), bench.load(source), split, bench).eval()
+    return Tempered(model, source.temperature).eval() if isinstance(source, Temper) else model
+
+
+def _restored(source: Train | Own, artifact: Artifact, split: Parts, bench: Bench) -> nn.Module:
     if isinstance(source, Own):
         model = load_user_model(source.model.factory, source.model.weights)
-        return (
-            AsLogits(model).eval() if artifact.facts["outputs"] == "probabilities" else model.eval()
-        )
+        return AsLogits(model) if artifact.facts["outputs"] == "probabilities" else model
     parts = bench.load(split)
     shape = tuple(parts.arrays["members_x"].shape[1:])
     model = build(source.model.recipe, shape, int(parts.facts["classes"]), seeded(0))
     model.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in artifact.arrays.items()})
-    return model.eval()
+    return model
 
 
 class AsLogits(nn.Module):

@@ -29,7 +29,9 @@ from trilemma.experiments.stages import (
     ProbeModel,
     Source,
     Split,
+    Temper,
     Train,
+    origin,
     stream,
 )
 from trilemma.experiments.user_code import user_model_fingerprint
@@ -92,11 +94,7 @@ def cell(declared: Experiment, name: str, seed: int) -> Cell:
         return replace(found, missing=missing, unshadowed=unshadowed)
     data = declared.needed_data()
     split = Split(data=data, fingerprint=source_digest(data), seed=seed)
-    source: Source
-    if isinstance(model, Supplied):
-        source = Own(split=split, model=model, fingerprint=fingerprint(model), name=name)
-    else:
-        source = Train(split=split, model=model, box=declared.box, seed=seed, name=name)
+    source = tempered(origin_of(declared, split, name, seed), model.temperature)
     return Cell(
         model=name,
         seed=seed,
@@ -112,10 +110,29 @@ def cell(declared: Experiment, name: str, seed: int) -> Cell:
     )
 
 
+def origin_of(declared: Experiment, split: Split, name: str, seed: int) -> Train | Own:
+    """Where a model's weights come from, which its temperature does not touch."""
+    model = declared.models[name]
+    if isinstance(model, Supplied):
+        own = replace(model, temperature=1.0)
+        return Own(split=split, model=own, fingerprint=fingerprint(model), name=name)
+    assert isinstance(model, Trained)  # noqa: S101 - recorded predictions have no weights
+    plain = replace(model, temperature=1.0)
+    return Train(split=split, model=plain, box=declared.box, seed=seed, name=name)
+
+
+def tempered(source: Train | Own, temperature: float) -> Source:
+    """The model with its logits divided; itself at 1."""
+    if temperature == 1:
+        return source
+    return Temper(source=source, temperature=temperature, name=source.name)
+
+
 def inputs(declared: Experiment, split: Split, source: Source, name: str) -> tuple[Stage, ...]:
     """What looks at the data and the model before any work starts."""
-    own = isinstance(source, Own)
-    recipe = None if isinstance(source, Own) else source.model.recipe
+    found = origin(source)
+    own = isinstance(found, Own)
+    recipe = None if isinstance(found, Own) else found.model.recipe
     box = declared.box if declared.perturbations() else None
     verified = tuple(declared.verifications().values())
     fits = Fits(
@@ -123,12 +140,12 @@ def inputs(declared: Experiment, split: Split, source: Source, name: str) -> tup
         recipe=recipe,
         box=box,
         verified=verified,
-        own=source if isinstance(source, Own) and verified else None,
+        own=found if isinstance(found, Own) and verified else None,
         name=name,
     )
     shadows = [ShadowSplit(split=split, seed=split.seed)] if declared.shadow else []
     able = [] if own or not has_shadow(split.data) else shadows
-    return (split, *((source,) if own else ()), fits, *able)
+    return (split, *((found,) if own else ()), fits, *able)
 
 
 def fingerprint(model: Supplied) -> str:
@@ -185,14 +202,16 @@ def shadowed(declared: Experiment, target: Asking) -> dict[str, Any]:
     """The fields `transfers` and `unshadowed` of a cell: thresholds from a shadow model."""
     if declared.shadow is None:
         return {}
-    if not isinstance(target.source, Train):
+    trained = origin(target.source)
+    if not isinstance(trained, Train):
         return {"unshadowed": "how this model was trained is not declared"}
     if not isinstance(target.split, Split) or not has_shadow(target.split.data):
         return {"unshadowed": "the split has no shadow rows (`shadow` of the data)"}
     halves = ShadowSplit(split=target.split, seed=target.seed)
     name = f"the shadow of {target.name}"
     seed = stream("shadow", target.seed) % 10**9  # other initial weights than the target's
-    source = replace(target.source, split=halves, seed=seed, name=name)
+    temperature = target.source.temperature if isinstance(target.source, Temper) else 1.0
+    source = tempered(replace(trained, split=halves, seed=seed, name=name), temperature)
     shadow = replace(target, split=halves, source=source, name=name)
     teacher = Teacher(split=halves, source=source)
     return {
@@ -210,9 +229,14 @@ def shadowed(declared: Experiment, target: Asking) -> dict[str, Any]:
 def describe(model: Trained | Supplied | Predictions) -> Json:
     """A model in plain words, for the report."""
     if isinstance(model, Trained):
-        return {"recipe": methods.text(model.recipe), "objective": methods.text(model.objective)}
+        about = {"recipe": methods.text(model.recipe), "objective": methods.text(model.objective)}
+        return {**about, **_warmth(model)}
     if isinstance(model, Supplied):
         weights = {"weights": model.weights.name} if model.weights else {}
-        return {"factory": model.factory, **weights}
+        return {"factory": model.factory, **weights, **_warmth(model)}
     path = model.predictions
     return dict(describe_recorded(read_recorded(path), path))
+
+
+def _warmth(model: Trained | Supplied) -> dict[str, str]:
+    return {} if model.temperature == 1 else {"temperature": f"{model.temperature:g}"}
