@@ -50,6 +50,7 @@ bench: $(PEERS)/.installed ## the attacks' speed beside other libraries' (hours;
 	@$(MEASURED).memory
 	@$(MEASURED).profile
 	@$(MEASURED).attacks
+	@$(MEASURED).bounds
 	@$(MEASURED).table
 
 format: $(DEV) ## write the code as the gate wants it

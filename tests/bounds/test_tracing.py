@@ -1,6 +1,7 @@
 """What is read from a module computes what the module computes; what cannot be read is named."""
 
 import gc
+import math
 import weakref
 
 import pytest
@@ -9,7 +10,7 @@ from networks import NETWORKS, network
 from torch import nn
 from torch.nn import functional as F
 
-from trilemma.bounds import output_bounds
+from trilemma.bounds import Crown, Dual, Interval, Zonotope, bounding, output_bounds, rules, tracing
 from trilemma.bounds.tracing import read
 from trilemma.core.balls import Linf
 from trilemma.core.errors import BadInput
@@ -64,6 +65,13 @@ STEPS = {
     "unused": lambda x, a: (a(x).relu(), a(x))[1],
     "twice": lambda x, a: a(x) + a(x.relu()),
     "dropout": lambda x, a: a(F.dropout(x, 0.5, training=False)),
+    "negative": lambda x, a: a(-x),
+    "a mean over some features": lambda x, a: a(x.view(-1, 4, 1, 1).mean((2, 3))),
+    "a mean over the last axis": lambda x, a: a(torch.mean(x.unsqueeze(2), dim=-1)),
+    "a pool sized by its input": lambda x, a: a(
+        F.avg_pool2d(x.view(x.shape[0], 4, 1, 1), x.view(x.size(0), 4, 1, 1).size()[3]).flatten(1)
+    ),
+    "in place, not used again": lambda x, a: torch.relu_(a(x)),
 }
 
 
@@ -71,6 +79,13 @@ STEPS = {
 def test_steps_written_out_in_forward(how):
     model = Following(how, dense())
     torch.testing.assert_close(read(model, X).values(X)[-1], model(X))
+
+
+def in_place(x, a):
+    h = a(x)
+    kept = h
+    h += 1.5
+    return torch.relu(kept) + h
 
 
 UNSUPPORTED = {
@@ -81,7 +96,10 @@ UNSUPPORTED = {
     ),
     "a product of two values": (Following(lambda x, a: a(x) * a(x), dense()), "mul"),
     "a constant over a value": (Following(lambda x, a: 1 / a(x), dense()), "truediv"),
-    "a mean of each row": (Following(lambda x, a: a(x) - x.mean(1, keepdim=True), dense()), "mean"),
+    "a mean of unequal shape": (
+        Following(lambda x, a: a(x) - x.mean(1, keepdim=True), dense()),
+        "sub",
+    ),
     "a sum of unequal shapes": (Following(lambda x, a: a(x) + a(x)[:, :1], dense()), "getitem"),
     "a batch's own statistics": (
         nn.Sequential(dense(), nn.BatchNorm1d(3, track_running_stats=False).double()),
@@ -95,6 +113,21 @@ UNSUPPORTED = {
         ),
         "1 (Conv2d)",
     ),
+    "an in-place layer whose input is used again": (
+        Following(lambda x, a, r: (lambda h: r(h) + h)(a(x)), dense(), nn.ReLU(inplace=True)),
+        "in place",
+    ),
+    "numbers in a tuple": (
+        Following(lambda x, a: a(x) + torch.max(x, 1)[0].mean(), dense()),
+        "max",
+    ),
+    "numbers in a list": (Following(lambda x, a: a(x) * x.tolist()[0][0], dense()), "tolist"),
+    "dropout that never stops": (Following(lambda x, a: a(F.dropout(x, 0.5)), dense()), "dropout"),
+    "a pool that divides by less than 0": (
+        nn.Sequential(nn.Unflatten(1, (1, 2, 2)), nn.AvgPool2d(2, divisor_override=-3)),
+        "1 (AvgPool2d)",
+    ),
+    "a mean over the rows": (Following(lambda x, a: a(x) - x.mean((0,), True), dense()), "mean"),
     "a keyword for the input": (Following(lambda x, a: a(input=x), dense()), "layers.0 (Linear)"),
 }
 
@@ -139,17 +172,38 @@ def test_weights_are_those_of_the_moment():
     first = read(model, X)
     with torch.no_grad():
         model[0].weight.mul_(2)
-    assert read(model, X) is first
+    assert read(model, X) is first  # a model of sequences is followed once
     torch.testing.assert_close(first.values(X)[-1], model(X))
 
 
 def test_a_changed_model_is_read_anew():
     model = nn.Sequential(dense(4, 4), nn.ReLU(), dense())
-    read(model, X)
+    first = read(model, X)
     model[1] = nn.Identity()
+    assert read(model, X) is not first
     torch.testing.assert_close(read(model, X).values(X)[-1], model(X))
     model.float()
     torch.testing.assert_close(read(model, X.float()).values(X.float())[-1], model(X.float()))
+
+
+def test_what_is_no_layer_may_change_between_two_calls():
+    """A temperature and a flag that forward looks at: bounds are those of the moment."""
+
+    class Settings(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.temperature, self.rectified = dense(), 1.0, False
+
+        def forward(self, x):
+            x = torch.relu(x - 0.5) if self.rectified else x
+            return self.layer(x) / self.temperature
+
+    model = Settings()
+    for model.temperature in (1.0, 2.0, 50.0):
+        for model.rectified in (False, True):
+            torch.testing.assert_close(read(model, X).values(X)[-1], model(X))
+            found = output_bounds(model, X, Linf(0.0))
+            torch.testing.assert_close(found.lower, model(X))
 
 
 def test_constants_are_those_of_the_moment_and_get_gradients():
@@ -179,3 +233,74 @@ def test_a_model_that_is_gone_is_not_kept():
     del model
     gc.collect()
     assert gone() is None
+
+
+@pytest.mark.parametrize("hooked", ["layer", "model"])
+@pytest.mark.parametrize("kind", ["register_forward_hook", "register_forward_pre_hook"])
+def test_hooks_are_refused(hooked, kind):
+    model = nn.Sequential(dense(4, 4), nn.ReLU(), dense())
+    handle = getattr(model[0] if hooked == "layer" else model, kind)(lambda *given: None)
+    with pytest.raises(BadInput, match="forward hook"):
+        read(model, X)
+    handle.remove()
+    read(model, X)
+
+
+def test_parametrised_weights_are_those_of_the_moment():
+    layer = torch.nn.utils.parametrizations.weight_norm(dense())
+    model = nn.Sequential(nn.ReLU(), layer)
+    for _ in range(2):
+        torch.testing.assert_close(output_bounds(model, X, Linf(0.0)).lower, model(X))
+        with torch.no_grad():
+            layer.parametrizations.weight.original0.mul_(3)
+
+
+def test_a_model_that_computes_something_else_is_refused(monkeypatch):
+    """The net under all of this: what was read is compared with what the model answers."""
+    monkeypatch.setitem(rules.MODULES, nn.Tanh, rules.MODULES[nn.Identity])
+    with pytest.raises(BadInput, match="answers otherwise"):
+        read(nn.Sequential(dense(), nn.Tanh()), 3 * X)
+
+
+def test_an_assignment_in_place_that_cannot_be_seen_is_refused():
+    """`h += 1.5` is followed as `h = h + 1.5`, though the other name for h changes, too."""
+    with pytest.raises(BadInput, match="answers otherwise"):
+        read(Following(in_place, dense()), X)
+
+
+def test_weights_that_are_no_numbers_are_refused():
+    model = nn.Sequential(dense(), nn.ReLU())
+    with torch.no_grad():
+        model[0].weight[0, 0] = math.nan
+    with pytest.raises(BadInput, match="no finite numbers"):
+        read(model, X)
+
+
+@pytest.mark.parametrize("x", [X.float(), X[:, :3]])
+def test_inputs_that_do_not_fit_are_refused(x):
+    with pytest.raises(BadInput, match=r"does not go through layer 0 \(Linear\)"):
+        tracing._Reading(nn.Sequential(dense(), nn.ReLU()), x[:2]).network()
+
+
+@pytest.mark.parametrize(
+    ("ball", "domain", "box"),
+    [
+        (0.1, Interval(), None),
+        (Linf(0.1), Interval, None),
+        (Linf(0.1), "ibp", None),
+        (Linf(0.1), Interval(), (0, 1)),
+    ],
+)
+def test_what_is_of_another_kind_is_refused(ball, domain, box):
+    with pytest.raises(BadInput, match="Give"):
+        bounding._check(ball, domain, box)
+
+
+@pytest.mark.parametrize("domain", [Interval(), Crown(), Dual(), Zonotope()])
+def test_inference_mode_changes_nothing(domain):
+    model, x = network("residual")
+    expected = output_bounds(model, x, Linf(0.05), domain)
+    with torch.inference_mode():
+        found = output_bounds(model, x.clone(), Linf(0.05), domain)
+    torch.testing.assert_close(found.lower, expected.lower)
+    torch.testing.assert_close(found.upper, expected.upper)

@@ -17,7 +17,7 @@ from trilemma.bounds.operations import Numbers
 from trilemma.bounds.region import Region, region_of
 from trilemma.bounds.tracing import read
 from trilemma.bounds.zonotope import Zonotope, zonotope
-from trilemma.core.balls import Ball
+from trilemma.core.balls import L2, Ball, Linf
 from trilemma.core.box import Box
 from trilemma.core.errors import BadInput
 from trilemma.core.modes import evaluating
@@ -84,6 +84,7 @@ def output_bounds(
         >>> [round(end.item(), 3) for end in (bounds.lower, bounds.upper)]
         [-1.5, 1.5]
     """
+    _check(ball, domain, box)
     network, parts = _begun(model, x, ball, box, batch)
     k = network.outputs
     identity = torch.eye(k, dtype=x.dtype, device=x.device)
@@ -123,6 +124,7 @@ def margins(
     Raises:
         BadInput: a layer is not supported; a row is outside the box; a label is not one of the k.
     """
+    _check(ball, domain, box)
     network, parts = _begun(model, x, ball, box, batch)
     k = network.outputs
     if y.shape != x.shape[:1] or (len(y) and not 0 <= int(y.min()) <= int(y.max()) < k):
@@ -155,6 +157,17 @@ def _begun(
 
 def _bounds(domain: Domain) -> Callable[[Any, Network, Region], Numbers]:
     return BOUNDS[type(domain)]
+
+
+def _check(ball: object, domain: object, box: object) -> None:
+    """Refuse what is of another kind, as a class in place of its instance."""
+    if type(domain) not in BOUNDS:
+        known = ", ".join(f"{kind.__name__}()" for kind in BOUNDS)
+        raise BadInput("domain", f"is {domain!r}", f"Give one of {known}")
+    if not isinstance(ball, Linf | L2):
+        raise BadInput("ball", f"is {ball!r}", "Give Linf(radius) or L2(radius)")
+    if box is not None and not isinstance(box, Box):
+        raise BadInput("box", f"is {box!r}", "Give Box(low, high), or None for all inputs")
 
 
 def _contrast(y: Labels, k: int, like: Tensor) -> Float[Tensor, "n k k"]:

@@ -187,7 +187,8 @@ class Pooling:
     def adjoint(self, c: ManyMapped) -> Many:
         """W^T c, the map's own backward pass."""
         deeper = torch.is_grad_enabled()
-        with torch.enable_grad():
+        with torch.inference_mode(mode=False), torch.enable_grad():
+            c = c.clone() if c.is_inference() else c
             x = c.new_zeros(math.prod(c.shape[:2]), *self.shape, requires_grad=True)
             (back,) = torch.autograd.grad(self.layer(x), x, c.flatten(0, 1), create_graph=deeper)
         return back.view(*c.shape[:2], *self.shape)

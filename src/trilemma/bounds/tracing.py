@@ -1,55 +1,64 @@
 """From an `nn.Module` to the operations that it computes.
 
 The model's `forward` is followed once with `torch.fx`, and every step that the input reaches must
-be one that bounds are known for. What does not depend on the input (a mean that is subtracted) is
-computed as the model computes it.
+be one that bounds are known for (`rules`). What does not depend on the input (a mean that is
+subtracted) is computed as the model computes it. What was read is held against the model itself on
+two inputs, so that nothing that the reading cannot see goes unnoticed.
 """
 
 import operator
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 import torch
+from jaxtyping import Float
 from torch import Tensor, fx, nn
-from torch.nn import functional as F
+from torch.nn.utils.parametrize import is_parametrized
 
+from trilemma.bounds import rules
 from trilemma.bounds.network import Network, Node
-from trilemma.bounds.operations import (
-    Addition,
-    Convolution,
-    Dense,
-    Operation,
-    Padding,
-    Pooling,
-    Rectifier,
-    Reshaping,
-    Scaling,
-)
+from trilemma.bounds.operations import Rectifier, Reshaping, Scaling
 from trilemma.core.errors import BadInput
 from trilemma.core.modes import evaluating
 from trilemma.core.types import Rows
 
-SUPPORTED = (
-    "Linear, Conv2d, ReLU, Flatten, ZeroPad2d, AvgPool2d, AdaptiveAvgPool2d, BatchNorm in eval"
-    " mode, Dropout, Identity, additions, subtractions, and products with constants"
-)
-_READ: "WeakKeyDictionary[nn.Module, tuple[object, Network]]" = WeakKeyDictionary()
+_READ: "WeakKeyDictionary[nn.Module, _Known]" = WeakKeyDictionary()
+
+
+@dataclass(frozen=True)
+class _Known:
+    """A reading, and what it was made of."""
+
+    modules: tuple["ref[nn.Module]", ...]
+    inputs: tuple[object, ...]
+    network: Network
+
+    def is_of(self, model: nn.Module, x: Rows) -> bool:
+        """Whether the model still consists of the same modules."""
+        now = list(model.modules())
+        same = len(now) == len(self.modules) and all(
+            known() is module for known, module in zip(self.modules, now, strict=True)
+        )
+        return same and self.inputs == _kind(x)
 
 
 def read(model: object, x: Rows) -> Network:
     """The network that `model` is, for inputs like `x`.
 
-    A model of modules alone is followed once and remembered.
+    A model of `nn.Sequential`s alone is followed once and remembered; one with a `forward` of its
+    own is followed each time, since that may depend on what is no layer (a temperature, a flag).
 
     Args:
         model: an `nn.Module`, logits out.
-        x: at least one row; only its shape, dtype and device count.
+        x: at least one row; its shape, dtype and device count, and its numbers for the check that
+            the network answers as the model does.
 
     Raises:
-        BadInput: it is no `nn.Module`, its `forward` cannot be followed, or a layer is not
-            supported (it is named).
+        BadInput: it is no `nn.Module`, its `forward` cannot be followed, a layer is not supported
+            (it is named) or has a hook, `x` does not go through it, or it answers otherwise than
+            the network that was read.
     """
     if not isinstance(model, nn.Module):
         raise BadInput(
@@ -57,17 +66,65 @@ def read(model: object, x: Rows) -> Network:
             f"is a {type(model).__name__}",
             "Bounds need an nn.Module, whose layers are read",
         )
-    made_of = (tuple(map(id, model.modules())), x.shape[1:], x.dtype, x.device)
+    inner = getattr(model, "_orig_mod", None)  # of what torch.compile made faster
+    return _read(inner if isinstance(inner, nn.Module) else model, x)
+
+
+def _read(model: nn.Module, x: Rows) -> Network:
+    _refuse_hooks(model)
     known = _READ.get(model)
-    if known is not None and known[0] == made_of:
-        return known[1]
-    with evaluating(model):
-        reading = _Reading(model, torch.cat([x[:1].detach()] * 2))
-        network = reading.network()
-    children = any(True for _ in model.children())
-    if children and not reading.constants:  # which may have changed by the next time
-        _READ[model] = made_of, network
+    if known is not None and known.is_of(model, x):
+        return known.network
+    with evaluating(model), torch.inference_mode(mode=False):
+        rows = _two_rows(x)
+        network = _Reading(model, rows).network()
+        _compare(network, model, rows)
+    if _of_sequences(model):
+        modules = tuple(ref(module) for module in model.modules())
+        _READ[model] = _Known(modules, _kind(x), network)
     return network
+
+
+def _kind(x: Rows) -> tuple[object, ...]:
+    return x.shape[1:], x.dtype, x.device
+
+
+def _two_rows(x: Rows) -> Float[Tensor, "2 *x"]:
+    """The first row, and one that differs from it in every feature."""
+    first = x[:1].detach()
+    wave = torch.arange(first.numel(), dtype=x.dtype, device=x.device).sin().view_as(first)
+    return torch.cat([first, first + wave / 4])
+
+
+def _of_sequences(model: nn.Module) -> bool:
+    """Whether it is made of layers and of `nn.Sequential`s, and is more than a layer."""
+    inner = [module for module in model.modules() if any(True for _ in module.children())]
+    return bool(inner) and all(type(module) is nn.Sequential for module in inner)
+
+
+def _refuse_hooks(model: nn.Module) -> None:
+    for name, module in model.named_modules():
+        if module._forward_hooks or module._forward_pre_hooks:
+            raise BadInput(
+                "model",
+                f"layer {name or 'itself'} ({type(module).__name__}) has a forward hook, which may"
+                " change what it computes",
+                "Remove it; of weight norm and the like take torch.nn.utils.parametrizations",
+            )
+
+
+def _compare(network: Network, model: nn.Module, x: Rows) -> None:
+    """Refuse a model that does not compute what was read."""
+    with torch.no_grad():
+        expected, values = model(x.clone()), network.values(x)
+        apart = float((expected - values[-1]).abs().max())
+        scale = max(float(value.abs().max()) for value in values)
+    if not apart <= torch.finfo(x.dtype).eps ** 0.5 * scale:  # nor where it is no number
+        raise BadInput(
+            "model",
+            "answers otherwise than the layers that were read from it, or no finite numbers",
+            "Its forward must be steps on tensors that torch.fx can follow; its weights finite",
+        )
 
 
 def _traced(model: nn.Module) -> fx.Graph:
@@ -92,7 +149,6 @@ class _Reading:
     values: dict[fx.Node, Any] = field(default_factory=dict)
     places: dict[fx.Node, int] = field(default_factory=dict)  # of what depends on the input
     nodes: list[Node] = field(default_factory=list)
-    constants: bool = False
 
     def network(self) -> Network:
         for step in _traced(self.model).nodes:
@@ -101,11 +157,10 @@ class _Reading:
             if step.op == "placeholder":
                 self._begun(step)
                 continue
-            value = self._carried_out(step)
-            self.values[step] = value
-            if isinstance(value, Tensor) and any(
-                each in self.places for each in step.all_input_nodes
-            ):
+            before = {each: self.values[each]._version for each in self.places}
+            value = self.values[step] = self._carried_out(step)
+            self._refuse_changed(step, before)
+            if self._reached(step):
                 self._take(step, value)
         raise BadInput("model", "returns nothing")
 
@@ -113,7 +168,7 @@ class _Reading:
         if self.places:
             self.values[step] = step.args[0] if step.args else None  # a default
             return
-        self.values[step], self.places[step] = self.x, 0
+        self.values[step], self.places[step] = self.x.clone(), 0
 
     def _ended(self, returned: object) -> Network:
         if not isinstance(returned, fx.Node) or returned not in self.places:
@@ -124,29 +179,45 @@ class _Reading:
             nodes = [Node(Reshaping(self.x.shape[1:], self.x.shape[1:]), (0,), self.x.shape[1:])]
         return Network(self.x.shape[1:], tuple(nodes))
 
+    def _reached(self, step: fx.Node) -> bool:
+        """Whether the numbers of the input, not its shape alone, reach the step."""
+        return any(each in self.places for each in step.all_input_nodes) and not _tells_shape(step)
+
     def _carried_out(self, step: fx.Node) -> Any:
-        data = any(each in self.places for each in step.all_input_nodes)
         args: Any = fx.map_arg(step.args, self.values.__getitem__)
         kwargs: Any = fx.map_arg(step.kwargs, self.values.__getitem__)
-        with torch.set_grad_enabled(not data and torch.is_grad_enabled()):
-            match step.op:
-                case "get_attr":
-                    self.constants = True
-                    return operator.attrgetter(str(step.target))(self.model)
-                case "call_module":
+        with torch.set_grad_enabled(not self._reached(step) and torch.is_grad_enabled()):
+            if step.op == "get_attr":
+                return operator.attrgetter(str(step.target))(self.model)
+            try:
+                if step.op == "call_module":
                     return self._module(step)(*args, **kwargs)
-                case "call_method":
+                if step.op == "call_method":
                     return getattr(args[0], str(step.target))(*args[1:], **kwargs)
-                case _:
-                    return step.target(*args, **kwargs)  # type: ignore[operator]
+                return step.target(*args, **kwargs)  # type: ignore[operator]
+            except (RuntimeError, TypeError, ValueError, IndexError) as error:
+                kind = f"{self.x.dtype}, rows of shape {tuple(self.x.shape[1:])}"
+                raise BadInput(
+                    "x", f"does not go through {self._name(step)} ({error})", f"It is {kind}"
+                ) from error
 
     def _module(self, step: fx.Node) -> nn.Module:
         if not any(True for _ in self.model.children()):
             return self.model
         return self.model.get_submodule(str(step.target))
 
-    def _take(self, step: fx.Node, value: Tensor) -> None:
+    def _refuse_changed(self, step: fx.Node, before: dict[fx.Node, int]) -> None:
+        """A step in place is one like another, unless what it wrote over is used again."""
+        for each, version in before.items():
+            if self.values[each]._version != version and any(
+                user not in self.values for user in each.users
+            ):
+                raise self._unsupported(step, "it changes a value in place that is used again")
+
+    def _take(self, step: fx.Node, value: Any) -> None:
         """Write down the operation of a step that the input reaches."""
+        if not isinstance(value, Tensor):
+            raise self._unsupported(step)
         if value.dim() == 0 or len(value) != len(self.x):
             raise self._unsupported(step, "it changes the number of rows")
         given = [each for each in step.args if isinstance(each, fx.Node) and each in self.places]
@@ -154,7 +225,7 @@ class _Reading:
         operation = self._operation(step, self.values[given[0]].shape[1:], value) if given else None
         if operation is None:
             raise self._unsupported(step)
-        if operation is SAME:
+        if operation is rules.SAME:
             self.places[step] = places[0]
             return
         self.nodes.append(Node(operation, places, value.shape[1:]))
@@ -163,24 +234,39 @@ class _Reading:
     def _operation(self, step: fx.Node, shape: torch.Size, value: Tensor) -> Any:
         if step.op == "call_module":
             layer = self._module(step)
-            rule = MODULES.get(type(layer))
+            kind = type(layer).__mro__[1] if is_parametrized(layer) else type(layer)
+            rule = rules.MODULES.get(kind)
             return rule(layer, shape, value.shape[1:]) if rule else None
-        if step.target in RESHAPES:
+        if step.target in rules.RESHAPES:
             return Reshaping(shape, value.shape[1:])
-        if step.target in RECTIFIERS:
+        if step.target in rules.RECTIFIERS:
             return Rectifier()
-        if step.target in SAMES:
-            return SAME
-        if step.target in POOLS and step.op == "call_function":
-            pool, rest, named = step.target, step.args[1:], step.kwargs
-            return Pooling(lambda x: pool(x, *rest, **named), shape)
-        combine = ARITHMETIC.get(step.target)
+        if step.target in rules.SAMES:
+            return rules.SAME
+        if step.target in rules.NEGATIVES:
+            one = value.new_ones(())
+            return Scaling(lambda: (-one, 0 * one))
+        if step.target in rules.DROPOUTS | rules.POOLS | rules.MEANS:
+            return self._function(step, shape)
+        combine = rules.ARITHMETIC.get(step.target)
         if combine is None or len(step.args) != 2 or step.kwargs:
             return None
         first, second = step.args
         return combine(self._operand(first, value), self._operand(second, value))
 
-    def _operand(self, given: Any, value: Tensor) -> Tensor | None:
+    def _function(self, step: fx.Node, shape: torch.Size) -> Any:
+        """A dropout, a pool or a mean, with its further arguments."""
+        rest: Any = fx.map_arg(step.args[1:], self.values.__getitem__)
+        named: Any = fx.map_arg(step.kwargs, self.values.__getitem__)
+        if step.target in rules.DROPOUTS:
+            training = named.get("training", rest[1] if len(rest) > 1 else True)
+            return None if training else rules.SAME
+        if step.target in rules.MEANS and not _over_features(rest, named, len(shape) + 1):
+            return None
+        call: Any = torch.mean if step.target == "mean" else step.target
+        return rules.pooled(lambda x: call(x, *rest, **named), shape)
+
+    def _operand(self, given: Any, value: Tensor) -> rules.Operand:
         """A constant, without a row axis; None is a value that depends on the input."""
         if isinstance(given, fx.Node):
             if given in self.places:
@@ -191,113 +277,28 @@ class _Reading:
             constant = constant[0] if len(constant) == 1 else value.new_zeros(0)
         return constant
 
-    def _unsupported(self, step: fx.Node, why: str = "no bounds are known for it") -> BadInput:
+    def _name(self, step: fx.Node) -> str:
         if step.op == "call_module":
-            name = f"{step.target} ({type(self._module(step)).__name__})"
-        else:
-            name = f"{step.name} ({getattr(step.target, '__name__', step.target)})"
-        return BadInput("model", f"layer {name}: {why}", f"Supported: {SUPPORTED}")
+            return f"layer {step.target} ({type(self._module(step)).__name__})"
+        return f"layer {step.name} ({getattr(step.target, '__name__', step.target)})"
+
+    def _unsupported(self, step: fx.Node, why: str = "no bounds are known for it") -> BadInput:
+        return BadInput("model", f"{self._name(step)}: {why}", f"Supported: {rules.SUPPORTED}")
 
 
-SAME = object()  # hands its input on
-Rule = Callable[[Any, torch.Size, torch.Size], Any]
+def _tells_shape(step: fx.Node) -> bool:
+    """Whether a step asks a value for its shape or kind, which its numbers do not change."""
+    if step.op == "call_method":
+        return step.target in rules.SHAPE_METHODS
+    return step.target is getattr and step.args[1] in rules.SHAPE_ATTRIBUTES
 
 
-def _convolution(layer: nn.Conv2d, shape: torch.Size, after: torch.Size) -> Convolution | None:
-    odd = layer.padding == "same" and any(
-        d * (k - 1) % 2 for d, k in zip(layer.dilation, layer.kernel_size, strict=True)
-    )
-    return None if odd or layer.padding_mode != "zeros" else Convolution(layer, shape)
+def _over_features(rest: tuple[Any, ...], named: dict[str, Any], axes: int) -> bool:
+    """Whether a mean is one of each row: over named axes, that of the rows not among them."""
+    along = named.get("dim", rest[0] if rest else None)
+    named_axes = _numbers(along)
+    return along is not None and all(axis % axes for axis in named_axes)
 
 
-def _norm(
-    layer: nn.BatchNorm1d | nn.BatchNorm2d, shape: torch.Size, after: torch.Size
-) -> Scaling | None:
-    """In eval mode: (x - mean) / sqrt(variance + eps) * weight + bias, by channel."""
-    if layer.running_mean is None or layer.running_var is None:
-        return None  # it takes the batch's own mean: rows are not independent
-    along = (-1, *[1] * (len(shape) - 1))
-
-    def terms() -> tuple[Tensor, Tensor]:
-        assert layer.running_mean is not None and layer.running_var is not None  # noqa: S101, PT018
-        factor = (layer.running_var + layer.eps).rsqrt()
-        factor = factor if layer.weight is None else factor * layer.weight
-        shift = -layer.running_mean * factor
-        shift = shift if layer.bias is None else shift + layer.bias
-        return factor.view(along), shift.view(along)
-
-    return Scaling(terms)
-
-
-MODULES: Mapping[type[nn.Module], Rule] = {
-    nn.Linear: lambda layer, shape, after: Dense(layer),
-    nn.Conv2d: _convolution,
-    nn.ReLU: lambda layer, shape, after: Rectifier(),
-    nn.Flatten: lambda layer, shape, after: Reshaping(shape, after),
-    nn.Unflatten: lambda layer, shape, after: Reshaping(shape, after),
-    nn.ZeroPad2d: lambda layer, shape, after: Padding(layer.padding),
-    nn.AvgPool2d: lambda layer, shape, after: Pooling(layer, shape),
-    nn.AdaptiveAvgPool2d: lambda layer, shape, after: Pooling(layer, shape),
-    nn.BatchNorm1d: _norm,
-    nn.BatchNorm2d: _norm,
-    nn.Dropout: lambda layer, shape, after: SAME,
-    nn.Dropout2d: lambda layer, shape, after: SAME,
-    nn.Identity: lambda layer, shape, after: SAME,
-}
-RESHAPES = {torch.flatten, torch.reshape, "flatten", "view", "reshape"}
-RECTIFIERS = {torch.relu, F.relu, "relu"}
-SAMES = {F.dropout, F.dropout2d, "contiguous"}
-POOLS = {F.avg_pool2d, F.adaptive_avg_pool2d}
-
-Operand = (
-    Tensor | None
-)  # None: a value that depends on the input; empty: of a shape that does not fit
-
-
-def _scaled(factor: Tensor, shift: Tensor) -> Scaling | None:
-    return None if factor.numel() == 0 or shift.numel() == 0 else Scaling(lambda: (factor, shift))
-
-
-def _added(first: Operand, second: Operand) -> Operation | None:
-    if first is None and second is None:
-        return Addition()
-    constant = first if first is not None else second
-    return None if constant is None else _scaled(torch.ones_like(constant), constant)
-
-
-def _subtracted(first: Operand, second: Operand) -> Operation | None:
-    if first is None and second is None:
-        return Addition(second=-1)
-    if second is None:
-        return None if first is None else _scaled(-torch.ones_like(first), first)
-    return _scaled(torch.ones_like(second), -second)
-
-
-def _multiplied(first: Operand, second: Operand) -> Operation | None:
-    constant = first if first is not None else second
-    if constant is None or (first is not None and second is not None):
-        return None
-    return _scaled(constant, torch.zeros_like(constant))
-
-
-def _divided(first: Operand, second: Operand) -> Operation | None:
-    if first is not None or second is None:
-        return None
-    return _scaled(1 / second, torch.zeros_like(second))
-
-
-ARITHMETIC: Mapping[Any, Callable[[Operand, Operand], Operation | None]] = {
-    operator.add: _added,
-    torch.add: _added,
-    operator.iadd: _added,
-    "add": _added,
-    operator.sub: _subtracted,
-    torch.sub: _subtracted,
-    "sub": _subtracted,
-    operator.mul: _multiplied,
-    torch.mul: _multiplied,
-    "mul": _multiplied,
-    operator.truediv: _divided,
-    torch.div: _divided,
-    "div": _divided,
-}
+def _numbers(along: Any) -> Iterator[int]:
+    return iter((along,) if isinstance(along, int) else along or ())
