@@ -87,13 +87,13 @@ RECORDED = {
     (ZOO, 1, ZOO(max_queries=400, coordinates=2)): 10.4855335764,
     (Confidence, 1, Confidence()): 3.39583815973,
     (AdversarialConfidence, 1, AdversarialConfidence(attack=LINF)): 3.1700004619,
-    (VerifiedConfidence, 1, verified(Linf(0.1), Interval())): 0.780885647284,
-    (VerifiedConfidence, 1, verified(Linf(0.08), Zonotope())): 1.58754002641,
-    (VerifiedConfidence, 1, verified(Linf(0.06), HybridZonotope())): 1.52585206312,
-    (VerifiedConfidence, 1, verified(L2(0.1), CrownIBP())): 1.60122651814,
-    (VerifiedConfidence, 1, verified(Linf(0.05), Crown())): 1.62384507176,
-    (VerifiedConfidence, 1, verified(L2(0.2), FastLin())): 1.5194070745,
-    (VerifiedConfidence, 1, verified(L2(0.15), Dual())): 1.56804113304,
+    (VerifiedConfidence, 2, verified(Linf(0.1), Interval())): -8.35420579811,
+    (VerifiedConfidence, 2, verified(Linf(0.08), Zonotope())): -1.33781276975,
+    (VerifiedConfidence, 2, verified(Linf(0.06), HybridZonotope())): -2.24172111482,
+    (VerifiedConfidence, 2, verified(L2(0.1), CrownIBP())): -1.20357920771,
+    (VerifiedConfidence, 2, verified(Linf(0.05), Crown())): -1.08947392093,
+    (VerifiedConfidence, 2, verified(L2(0.2), FastLin())): -1.69797282135,
+    (VerifiedConfidence, 2, verified(L2(0.15), Dual())): -1.41450808239,
 }
 
 

@@ -136,10 +136,17 @@ def _in_percent(target, x, y, config, *, box, rng):
     return 100 * confidence(target, x, y)
 
 
-LAWFUL = [
-    pytest.param(method.signal, EXAMPLES[config], id=config.__name__)
-    for config, method in METHODS.items()
-]
+def _one_short(target, x, y, config, *, box, rng):
+    """Negative control: the last row is forgotten."""
+    return confidence(target, x, y)[:-1]
+
+
+def _lawful(kinds):
+    return [pytest.param(METHODS[kind].signal, EXAMPLES[kind], id=kind.__name__) for kind in kinds]
+
+
+LAWFUL = _lawful(METHODS)
+CONFIDENCES = _lawful([Confidence, AdversarialConfidence])  # the verified one's log-odds are scored
 
 
 def _control(signal):
@@ -154,12 +161,19 @@ def test_every_method_of_the_table_is_under_the_laws():
     assert METHODS[VerifiedConfidence].needs is Access.MODEL
 
 
-@pytest.mark.parametrize(("signal", "config"), [*LAWFUL, _control(_in_percent)])
-def test_law_one_probability_a_row(signal, config):
+@pytest.mark.parametrize(("signal", "config"), [*LAWFUL, _control(_one_short)])
+def test_law_one_number_a_row(signal, config):
     model, (x, y) = net(), rows()
     score = signal(model, x, y, config, box=UNIT, rng=seeded(0))
     assert score.shape == (9,)
     assert score.dtype == torch.float64
+    assert score.isfinite().all()
+
+
+@pytest.mark.parametrize(("signal", "config"), [*CONFIDENCES, _control(_in_percent)])
+def test_a_confidence_is_a_probability(signal, config):
+    model, (x, y) = net(), rows()
+    score = signal(model, x, y, config, box=UNIT, rng=seeded(0))
     assert (score >= 0).all()
     assert (score <= 1).all()
 

@@ -11,10 +11,13 @@ from pydantic import ValidationError
 from torch import nn
 
 from trilemma.attacks.membership import (
+    METHODS,
     VerifiedConfidence,
     confidence,
     verified_confidence,
+    verified_log_odds,
     worst_case,
+    worst_log_odds,
 )
 from trilemma.bounds import Domain, Dual, Interval
 from trilemma.core.balls import L2, Linf
@@ -117,6 +120,36 @@ def test_margins_become_the_least_confidence_that_they_leave(leads):
     expected = 1 / (1 + torch.tensor(leads, dtype=torch.float64).neg().exp().sum()).item()
     assert found == pytest.approx(expected, rel=1e-12)
     assert found <= 0.5 or min(leads) > 0
+
+
+@given(leads=st.lists(st.floats(-20, 20), min_size=1, max_size=6), place=st.integers(0, 6))
+def test_log_odds_are_those_of_the_confidence(leads, place):
+    """log p / (1 - p), wherever the label stands among the classes."""
+    label = place % (len(leads) + 1)
+    margins = torch.tensor([[*leads[:label], 0.0, *leads[label:]]], dtype=torch.float64)
+    found = worst_log_odds(margins, torch.tensor([label]))
+    torch.testing.assert_close(found.sigmoid(), worst_case(margins), rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize("shift", [-2000.0, 2000.0])
+def test_log_odds_order_rows_whose_confidence_rounds_to_0_or_1(shift):
+    margins = torch.tensor([[0.0, shift + i, shift + 2 * i] for i in range(5)])
+    y = torch.zeros(5, dtype=torch.int64)
+    assert len(worst_case(margins).unique()) == 1  # all are 0, or all are 1
+    assert (worst_log_odds(margins, y).diff() > 0).all()
+
+
+def test_members_are_told_by_the_log_odds():
+    """A model so sharp that every bound rounds to 0: a threshold on those would tell nothing."""
+    model, (x, y) = deep(), rows()
+    with torch.no_grad():
+        model[-1].weight *= 1e6
+    config = VerifiedConfidence(ball=Linf(0.5), domain=Interval())
+    assert (verified_confidence(model, x, y, config) == 0).all()
+    scores = METHODS[VerifiedConfidence].signal(model, x, y, config, box=UNIT, rng=seeded(0))
+    assert torch.equal(scores, verified_log_odds(model, x, y, config))
+    assert len(scores.unique()) == len(x)
+    assert not scores.requires_grad
 
 
 def test_a_layer_without_bounds_is_named():

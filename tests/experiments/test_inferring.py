@@ -51,8 +51,6 @@ def test_as_many_of_either_side_are_known_and_as_many_are_left(rows, count, seed
         rarer = min(int(side.sum()) for side in sides)
         assert {int((side & known).sum()) for side in sides} == {min(count, rarer // 2)}
     assert (known == fitting_rows(member, label, count, seed)).all()
-    every = fitting_rows(member, label, 10**6, seed, most=1.0)
-    assert (every >= known).all()
 
 
 def test_every_row_may_be_known():
@@ -91,6 +89,17 @@ def test_taught_by_another_model_all_rows_are_judged(store):
     run([other], store)
     found = store.read(key(other))
     assert found.arrays["row"].tolist() == list(range(120))
+
+
+def test_one_rule_judges_the_teachers_other_rows_and_the_targets(store):
+    """A threshold chosen on the scores of some networks says nothing about those of others."""
+    one = stage()
+    other = stage(teacher=Teacher(split=one.split, source=one.source))
+    run([one, other], store)
+    own, all_ = (store.read(key(each)) for each in (one, other))
+    again = all_.arrays["score"][own.arrays["row"]]  # in other batches, which rounds otherwise
+    np.testing.assert_allclose(own.arrays["score"], again, rtol=1e-5, atol=1e-5)
+    assert own.facts == all_.facts
 
 
 def test_too_few_rows_to_learn_from_are_said(store):

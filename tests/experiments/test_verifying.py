@@ -4,7 +4,11 @@ import numpy as np
 import pytest
 import torch
 
-from trilemma.attacks.membership import VerifiedConfidence, verified_confidence
+from trilemma.attacks.membership import (
+    VerifiedConfidence,
+    verified_confidence,
+    verified_log_odds,
+)
 from trilemma.bounds import Interval, margins
 from trilemma.core.balls import Linf
 from trilemma.core.box import UNIT
@@ -12,6 +16,7 @@ from trilemma.core.errors import BadInput
 from trilemma.data import Digits, source_digest
 from trilemma.experiments import gate, methods
 from trilemma.experiments.audit import audit
+from trilemma.experiments.evaluation import Asked, evaluate
 from trilemma.experiments.events import Advanced
 from trilemma.experiments.execution import run
 from trilemma.experiments.graph import key
@@ -65,12 +70,37 @@ def test_the_stage_says_what_the_functions_say(store):
     x, y, member = candidates(store.read(key(verify.split)))
     expected = verified_confidence(model, x, y, verify.attack)
     np.testing.assert_allclose(found["confidence"], expected.numpy(), rtol=1e-6)
+    expected = verified_log_odds(model, x, y, verify.attack)
+    np.testing.assert_allclose(found["log_odds"], expected.numpy(), rtol=1e-5)
     least = margins(model, x, y, verify.attack.ball, Interval(), UNIT)
     table = zip(least.detach().numpy(), y, strict=True)
     proven = [bool((np.delete(row, label) > 0).all()) for row, label in table]
     assert found["proven"].tolist() == proven
     assert 0 < sum(proven) < 70
     assert (found["member"] == member).all()
+
+
+def test_bounds_that_round_to_0_are_told_apart_in_an_audit():
+    """Rows are scored by the log-odds; the confidences are for the histogram alone."""
+    log_odds = np.array([-900.0, -950.0, -1000.0, -960.0, -1010.0, -1020.0])
+    answers = {
+        "member": np.arange(6) < 3,
+        "label": np.zeros(6, dtype=np.int64),
+        "confidence": np.zeros(6),
+        "proven": np.zeros(6, dtype=bool),
+    }
+    found = evaluate({**answers, "log_odds": log_odds}, None, 0)
+    assert found["metrics"]["auc"]["value"] == pytest.approx(8 / 9)
+    assert found["curves"]["histogram"]["members"][0] == 3
+    assert found["curves"]["loss"]["edges"][-1] > 900  # in nats, which are finite
+    assert evaluate(answers, None, 0)["metrics"]["auc"]["value"] == 0.5
+
+
+def test_a_threshold_from_a_shadow_model_is_on_the_log_odds(store):
+    verify = stage()
+    run([verify], store)
+    answers, scores, _ = Asked(responses=verify).read(Desk(store))
+    assert (scores == answers["log_odds"]).all()
 
 
 def test_neither_the_chunks_nor_a_crash_change_it(store, tmp_path, monkeypatch):

@@ -26,10 +26,10 @@ def test_accuracies_are_called_after_their_attacks_and_rows(thorough: Json) -> N
     assert [kind.label for kind in found.values()] == [
         "Accuracy on training rows",
         "Accuracy on test rows",
-        "Accuracy on training rows, PGD-20",
-        "Accuracy on test rows, PGD-20",
-        "Accuracy on 128 training rows, AutoAttack",
-        "Accuracy on test rows, AutoAttack",  # on all of them
+        "Accuracy on training rows, PGD-20, Linf 0.1",
+        "Accuracy on test rows, PGD-20, Linf 0.1",
+        "Accuracy on 128 training rows, AutoAttack, Linf 0.1",
+        "Accuracy on test rows, AutoAttack, Linf 0.1",  # on all of them
     ]
     assert found["autoattack_train"].short == "AutoAttack, 128 train"
     assert all(len(kind.short) < 23 for kind in found.values())  # what the terminal has room for
@@ -92,8 +92,45 @@ def proven(named_document: Callable[[str], Json]) -> Json:
 def test_what_was_proven_is_named_after_the_bounds(document: Json, proven: Json) -> None:
     assert not any(name.startswith("verified") for name in accuracies(document))
     named = accuracies(proven)
-    assert named["verified_test"].label == "Accuracy on test rows, verified by Interval"
+    assert named["verified_test"].label == "Accuracy on test rows, verified by Interval, Linf 0.1"
     assert named["verified_dual_train"].short == "Verified (Dual), train"
+
+
+def test_numbers_of_different_balls_are_told_apart_in_every_form(proven: Json) -> None:
+    """What holds in one ball says nothing about another, and must not look as if it did."""
+    proven["robustness"]["verified"]["settings"] = {"ball": {"kind": "Linf", "radius": 8 / 255}}
+    proven["robustness"]["verified_dual"]["settings"] = {"ball": {"kind": "L2", "radius": 1}}
+    named = accuracies(proven)
+    assert [named[f"{prefix}_test"].short for prefix in proven["robustness"]] == [
+        "PGD-20, Linf 0.1, test",
+        "Verified (Interval), Linf 0.03137, test",
+        "Verified (Dual), L2 1, test",
+    ]
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render_text(proven))
+    printed = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "Verified (Interval), Linf 0.03137, test" in printed
+    for page in (render_html(proven), render_markdown(proven)):
+        assert "Accuracy on test rows, PGD-20, Linf 0.1" in page
+        assert "Accuracy on test rows, verified by Interval, Linf 0.03137" in page
+        assert "Accuracy on test rows, verified by Dual, L2 1" in page
+
+
+def test_what_has_no_ball_names_none(proven: Json) -> None:
+    proven["robustness"]["adversarial"]["settings"] = {"steps": 3}
+    named = accuracies(proven)
+    assert named["adversarial_test"].label == "Accuracy on test rows, PGD-20"
+    assert named["verified_test"].short == "Verified (Interval), test"
+
+
+def test_a_name_from_outside_stays_a_name(proven: Json) -> None:
+    proven["robustness"]["verified"]["name"] = "a|b<i>\x1b[2J"
+    proven["robustness"]["verified"]["settings"] = {"ball": {"kind": "<b>", "radius": 1}}
+    assert "a\\|b&lt;i&gt;" in render_markdown(proven)
+    assert "<b>" not in render_markdown(proven) + render_html(proven)
+    console = Console(file=io.StringIO(), width=200)
+    console.print(render_text(proven))
+    assert "\x1b[2J" not in console.file.getvalue()  # type: ignore[attr-defined]
 
 
 def test_every_form_tells_what_was_proven(proven: Json) -> None:

@@ -173,6 +173,23 @@ def test_other_warnings() -> None:
     assert verdict(document)["warnings"][2].startswith("The predictions were recorded")
 
 
+@pytest.mark.parametrize(
+    ("low", "classes", "said"),
+    [(0.09, 10, True), (0.1, 10, True), (0.11, 10, False), (0.3, 2, True), (0.0, None, False)],
+)
+def test_a_model_that_guesses_is_not_praised(low: float, classes: int | None, said: bool) -> None:
+    document = audit(guess=SILENT, good=LEAKS)
+    document["provenance"]["data"] = {} if classes is None else {"classes": classes}
+    document["models"]["guess"]["accuracy"] = {"test": interval(low, low + 0.02, low + 0.3)}
+    found = [each for each in verdict(document)["warnings"] if "beat a guess" in each]
+    assert bool(found) == said
+    for warning in found:  # nothing is said of the other, which beats a guess
+        assert warning.startswith("“guess”: its accuracy on test rows, ")
+        assert f"a guess among {classes} classes ({100 / classes:.2f} %)" in warning
+    document["models"]["guess"]["accuracy"] = {"test": {"not_evaluable": "lost"}}
+    assert not any("beat a guess" in each for each in verdict(document)["warnings"])
+
+
 numbers = st.lists(st.floats(0.5, 1), min_size=3, max_size=3).map(lambda x: interval(*sorted(x)))
 
 

@@ -21,7 +21,9 @@ from trilemma.training import (
     Constant,
     FashionCNN,
     Natural,
+    PlainResNet,
     SmallCNN,
+    WideResNet,
     YaleCNN,
     as_fit,
     build,
@@ -31,7 +33,14 @@ from trilemma.training.recipes import NETWORKS
 from trilemma.training.train import Epoch, _refuse_collapse, _uninformed
 
 ROBUST = Adversarial(attack=PGD(ball=Linf(0.05), steps=2))
-SHAPES = {SmallCNN: (1, 8, 8), YaleCNN: (1, 32, 28), FashionCNN: (1, 12, 12), MLP: (6,)}
+SHAPES = {
+    SmallCNN: (1, 8, 8),
+    YaleCNN: (1, 32, 28),
+    FashionCNN: (1, 12, 12),
+    WideResNet: (3, 8, 8),
+    PlainResNet: (3, 8, 8),
+    MLP: (6,),
+}
 
 
 def data(n=40, shape=(6,), classes=3, seed=0):

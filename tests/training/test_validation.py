@@ -22,6 +22,7 @@ from trilemma.training import (
     Crop,
     Flip,
     MixedAdversarial,
+    Natural,
     Validation,
     robust_accuracy,
     train,
@@ -120,8 +121,8 @@ def test_epochs_below_full_strength_do_not_compete():
     done = train(wild(6, warmup=2, ramp=1), ROBUST, data(), 5, classes=3, validation=HELD_OUT)
     measured = [each.robust_accuracy is not None for each in done.history]
     assert measured == [each.strength == 1 for each in done.history] == [False] * 3 + [True] * 3
-    never = train(wild(3, warmup=3), ROBUST, data(), 5, classes=3, validation=HELD_OUT)
-    assert same(never.model, train(wild(3, warmup=3), ROBUST, data(), 5, classes=3).model)
+    never = train(wild(3, warmup=3), Natural(), data(), 5, classes=3, validation=HELD_OUT)
+    assert same(never.model, train(wild(3, warmup=3), Natural(), data(), 5, classes=3).model)
 
 
 def test_patience_ends_a_training():

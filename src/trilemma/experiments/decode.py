@@ -147,7 +147,8 @@ def _textual(expected: Any) -> bool:
 def _unknown(key: str, names: list[str], path: str) -> BadInput:
     guess = difflib.get_close_matches(str(key), names, 1)
     hint = f"Did you mean {guess[0]}? " if guess else ""
-    return BadInput(_join(path, str(key)), "is not known", f"{hint}Allowed: {', '.join(names)}")
+    allowed = f"Allowed: {', '.join(names)}" if names else f"{path or 'It'} has no settings"
+    return BadInput(_join(path, str(key)), "is not known", f"{hint}{allowed}")
 
 
 def _refused(error: ValidationError, path: str) -> BadInput:

@@ -27,7 +27,7 @@ class Asked:
     Args:
         responses: a model's answers.
         scores: the attack's own scores of these rows, or of some of them (`row`); None where they
-            are the responses' confidences.
+            are those of the responses (`responses.score`).
     """
 
     responses: Stage
@@ -37,7 +37,7 @@ class Asked:
         """The answers about the judged rows, their scores, and what the attack says of itself."""
         answers = dict(bench.load(self.responses).arrays)
         if self.scores is None:
-            return answers, responses.confidence(answers), {}
+            return answers, responses.score(answers), {}
         found = bench.load(self.scores)
         if "row" in found.arrays:
             answers = {name: array[found.arrays["row"]] for name, array in answers.items()}
@@ -83,12 +83,12 @@ def evaluate(
 
     Args:
         answers: see `responses`.
-        scores: the attack's, one a row; None takes the confidence of the true label.
+        scores: the attack's, one a row; None takes those of the answers (`responses.score`).
         threshold: from which on an attack that learnt its own rules calls rows members.
     """
     member = answers["member"].astype(bool)
     sure = responses.confidence(answers)
-    scores = sure if scores is None else scores
+    scores = responses.score(answers) if scores is None else scores
     by_label = _by_label(answers, scores, seed, threshold)
     leak = metrics.membership(scores[member], scores[~member], seed=seed)
     loss = responses.loss(answers)

@@ -11,18 +11,14 @@ def fitting_rows(
     label: NDArray[np.int64],
     count: int,
     seed: int,
-    *,
-    most: float = 0.5,
 ) -> NDArray[np.bool_]:
     """As many members as non-members of each label, drawn without a look at any score.
 
     Args:
         member: (n,) which rows are members.
         label: (n,) their labels.
-        count: of each side and label at most.
+        count: of each side and label at most; half of a label's rarer side is left to be judged.
         seed: of the draw, >= 0.
-        most: share of a label's rarer side that may be taken; by default the other half is left
-            to be judged.
 
     Returns:
         (n,) which rows are known.
@@ -37,7 +33,7 @@ def fitting_rows(
     known = np.zeros(len(member), dtype=bool)
     for each in np.unique(label):
         sides = [order[(label[order] == each) & (member[order] == side)] for side in (True, False)]
-        taken = min(count, int(most * min(map(len, sides))))
+        taken = min(count, min(map(len, sides)) // 2)
         for side in sides:
             known[side[:taken]] = True
     return known

@@ -40,13 +40,17 @@ class Teacher:
 class Infer(Stage):
     """Teach inference networks with some rows, and judge others by them.
 
+    They learn from at most half of each label's rarer kind. With a teacher all of the target's
+    rows are judged, and by the very networks that judge the teacher's other rows where the teacher
+    is the target: a threshold that was chosen on those scores is one on these.
+
     Args:
         recipe: of the networks.
         teacher: whose rows and answers they learn from; None: the target's own, which are not
             judged then.
     """
 
-    REVISION: ClassVar[int] = 1
+    REVISION: ClassVar[int] = 2
     split: Parts
     source: Source
     attack: ModelInference
@@ -70,8 +74,7 @@ class Infer(Stage):
         """
         teacher = self.teacher or Teacher(split=self.split, source=self.source)
         x, y, member = candidates(bench.load(teacher.split))
-        most = 1.0 if self.teacher else 0.5
-        chosen = fitting_rows(member, y.numpy(), self.attack.fitting, self.seed, most=most)
+        chosen = fitting_rows(member, y.numpy(), self.attack.fitting, self.seed)
         fitted = _fitted(member[chosen], y.numpy()[chosen])
         known = Known(
             model=restore(teacher.source, teacher.split, bench),

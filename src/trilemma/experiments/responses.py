@@ -6,7 +6,8 @@ Responses are an `Artifact` with the arrays
 - `log_probabilities` (n, k) float64: natural logarithms, from a model of ours,
 - `probabilities` (n, k): as somebody recorded them, in their own precision,
 - `confidence` (n,): only the probability of the true label; beside it, where that is a lower bound
-  over a ball, `proven` (n,) bool: no input of the ball takes the true label away.
+  over a ball, `log_odds` (n,) float64: of that bound, which may round to 0 or 1 itself, and
+  `proven` (n,) bool: no input of the ball takes the true label away.
 """
 
 from collections.abc import Mapping
@@ -28,8 +29,15 @@ def confidence(answers: Arrays) -> Floats:
     return np.exp(_of_label(answers["log_probabilities"], answers["label"]))
 
 
+def score(answers: Arrays) -> Floats:
+    """What a threshold for members is put on: the confidence, or its log-odds where they are."""
+    return answers["log_odds"] if "log_odds" in answers else confidence(answers)
+
+
 def loss(answers: Arrays) -> Floats:
     """Cross-entropy -log F(x)_y in nats; infinite where the probability is 0."""
+    if "log_odds" in answers:
+        return np.logaddexp(0, -answers["log_odds"])
     if "log_probabilities" in answers:
         return -_of_label(answers["log_probabilities"], answers["label"])
     with np.errstate(divide="ignore"):

@@ -29,6 +29,7 @@ from trilemma.experiments.decode import decode
 from trilemma.experiments.gate import ACCURACY
 from trilemma.experiments.plan import check_name
 from trilemma.experiments.recorded import Predictions
+from trilemma.training.full_strength import check_full_strength
 from trilemma.training.objectives import (
     L1,
     L2,
@@ -142,6 +143,9 @@ class Experiment:
             )
         for where, change in self.perturbations().items():
             _check_radius(where, change, self.box)
+        for name, model in self.models.items():
+            if isinstance(model, Trained):
+                check_full_strength(model.recipe, model.objective, f"models.{name}.recipe")
 
     def perturbations(self) -> dict[str, Evasion]:
         """Every declared perturbation by its key's path."""

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trilemma.attacks.membership import VerifiedConfidence, worst_case
+from trilemma.attacks.membership import VerifiedConfidence, worst_case, worst_log_odds
 from trilemma.bounds import margins
 from trilemma.core.box import Box
 from trilemma.experiments.artifact import Artifact
@@ -29,7 +29,7 @@ class Verify(Stage):
         chunk: rows at a time; a row's bounds do not depend on the rows beside it.
     """
 
-    REVISION: ClassVar[int] = 1
+    REVISION: ClassVar[int] = 2
     split: Parts
     source: Source
     attack: VerifiedConfidence
@@ -42,7 +42,7 @@ class Verify(Stage):
         return f"verify {self.name} by {type(self.attack.domain).__name__}"
 
     def run(self, bench: Bench) -> Artifact:
-        """Arrays `member`, `label`, `confidence` (the worst case's) and `proven`: see `responses`.
+        """Arrays `member`, `label`, and of the worst case `confidence`, `log_odds` and `proven`.
 
         Raises:
             BadInput: bounds are not known for one of the model's layers, by name.
@@ -63,6 +63,7 @@ class Verify(Stage):
                 "member": member,
                 "label": y.numpy(),
                 "confidence": worst_case(least).numpy(),
+                "log_odds": worst_log_odds(least, y).numpy(),
                 "proven": (others > 0).all(1).numpy(),
             },
             facts={},

@@ -44,7 +44,8 @@ class Schedule:
         epochs: passes over the training data.
         batch: rows of a step; the last of an epoch may be smaller.
         warmup: epochs at the start in which an attack has no radius (natural training).
-        ramp: epochs after them in which the radius goes up to its full size.
+        ramp: epochs after them in which the radius goes up to its full size. Where there is a
+            radius, at least one epoch must follow.
         optimiser: what steps.
         course: how its learning rate goes over the epochs.
         clip_norm: longest gradient of a step; None for any.

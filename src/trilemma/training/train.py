@@ -20,6 +20,7 @@ from trilemma.oracles import log_probabilities
 from trilemma.training.augmentation import augmented
 from trilemma.training.checkpoints import Checkpoint, content, load_checkpoint, save_checkpoint
 from trilemma.training.fit import Given, fit
+from trilemma.training.full_strength import check_full_strength
 from trilemma.training.objectives import Standing, Term
 from trilemma.training.recipes import Recipe, build
 from trilemma.training.schedule import optimiser_of, rate_share, strength
@@ -103,11 +104,13 @@ def train(  # noqa: PLR0913
         progress: called after each epoch with epochs done, epochs in all, and a note.
 
     Raises:
-        BadInput: no rows; labels out of range; an architecture that does not take such inputs.
+        BadInput: no rows; labels out of range; an architecture that does not take such inputs; an
+            objective that attacks or verifies, and a schedule that never reaches its full radius.
         TrainingDiverged: the loss left the numbers.
         TrainingCollapsed: the model came to answer the same to every input.
     """
     _check(data, classes)
+    check_full_strength(recipe, objective)
     rng = seeded(seed)
     model = build(recipe, data.x.shape[1:], classes, rng)
     # The best so far goes into the checkpoints beside the model

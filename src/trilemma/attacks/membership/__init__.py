@@ -24,7 +24,9 @@ from trilemma.attacks.membership.model_inference import (
 from trilemma.attacks.membership.verified_confidence import (
     VerifiedConfidence,
     verified_confidence,
+    verified_log_odds,
     worst_case,
+    worst_log_odds,
 )
 from trilemma.core.box import Box
 from trilemma.core.types import Classifier, Labels, PerRow, Rows
@@ -64,7 +66,7 @@ def _confidence(
 def _verified(
     target: Classifier, x: Rows, y: Labels, config: VerifiedConfidence, *, box: Box, rng: Generator
 ) -> PerRow:
-    return verified_confidence(target, x, y, config, box=box)
+    return verified_log_odds(target, x, y, config, box=box)
 
 
 METHODS: Mapping[type[Signal], Method] = {
@@ -98,5 +100,7 @@ __all__ = [
     "confidence",
     "model_inference",
     "verified_confidence",
+    "verified_log_odds",
     "worst_case",
+    "worst_log_odds",
 ]

@@ -16,7 +16,8 @@ class VerifiedConfidence:
     """Verified worst-case confidence (I_V).
 
     A record is called a member when a sure lower bound of the model's probability of its true
-    label, over every input in a ball around the record, is at least a threshold.
+    label, over every input in a ball around the record, is at least a threshold. Thresholds are on
+    the bound's log-odds, in which bounds differ that round to 0 or 1.
 
     Source: Song et al. 2019, eq. 20.
 
@@ -26,7 +27,7 @@ class VerifiedConfidence:
             was trained with. `Dual` with exact norms only: estimates are no bounds.
     """
 
-    REVISION: ClassVar[int] = 1
+    REVISION: ClassVar[int] = 2
 
     ball: Ball
     domain: Domain
@@ -73,6 +74,39 @@ def verified_confidence(
     """
     with torch.no_grad():
         return worst_case(margins(model, x, y, config.ball, config.domain, box))
+
+
+def verified_log_odds(
+    model: Classifier, x: Rows, y: Labels, config: VerifiedConfidence, *, box: Box = UNIT
+) -> PerRow:
+    r"""The log-odds of `verified_confidence`, which order rows whose bounds round to 0 or 1.
+
+    .. math:: \log \frac{p}{1 - p} = -\log \sum_{j \ne y} e^{-m_j}
+
+    strictly rises with the bound p. Bounds of a model that was trained without them are often so
+    small that a float64 has no number but 0 for them.
+
+    Args:
+        model: an `nn.Module` of layers that bounds are known for, logits out.
+        x: (n, *x) inputs inside `box`.
+        y: (n,) true labels.
+        config: the ball and how the bound is found.
+        box: the valid inputs.
+
+    Returns:
+        (n,) float64; larger means more likely a member.
+
+    Raises:
+        BadInput: a layer is not supported, by name; an input lies outside the box.
+    """
+    with torch.no_grad():
+        return worst_log_odds(margins(model, x, y, config.ball, config.domain, box), y)
+
+
+def worst_log_odds(least: Logits, y: Labels) -> PerRow:
+    """The least log-odds that margins of at least `least` leave the label `y`; float64."""
+    others = least.double().scatter(1, y.view(-1, 1), torch.inf)  # the label itself does not count
+    return -torch.logsumexp(-others, dim=1)
 
 
 def worst_case(least: Logits) -> PerRow:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from trilemma.experiments.reports.document import Document
-from trilemma.experiments.reports.quantities import evaluable, quantity
+from trilemma.experiments.reports.quantities import ACCURACIES, evaluable, in_words, quantity
 
 MEANINGS = {
     "blind": "Members and non-members differ without asking any model, so part of what looks like"
@@ -23,6 +23,7 @@ def cautions(document: Document) -> Iterator[str]:
     """Everything in the document that weakens its numbers, one sentence each."""
     yield from _failures(document)
     yield from _checks(document)
+    yield from _clueless(document)
     yield from _unresolved(document)
     yield from _seeds(document)
     deviation = document["provenance"]["data"].get("deviation")
@@ -50,6 +51,23 @@ def _checks(document: Document) -> Iterator[str]:
                 unanswered[name] = None
     if unanswered:
         yield f"Self-tests that could not be answered here: {', '.join(unanswered)}."
+
+
+def _clueless(document: Document) -> Iterator[str]:
+    """Models whose accuracy is that of a guess: what has learnt nothing leaks nothing."""
+    classes = document["provenance"]["data"].get("classes")
+    if not isinstance(classes, int) or classes < 2:
+        return
+    for name, model in document["models"].items():
+        test = model["accuracy"].get("test")
+        if test is not None and evaluable(test) and test["low"] <= 1 / classes:
+            yield (
+                f"“{model.get('title', name)}”: its accuracy on test rows,"
+                f" {in_words(test, ACCURACIES['test'])}, is not shown to beat a guess among"
+                f" {classes} classes ({ACCURACIES['test'].show(1 / classes)}). A model that has"
+                " learnt little has little to leak, which makes it no better than one that leaks"
+                " more."
+            )
 
 
 def _unresolved(document: Document) -> Iterator[str]:

@@ -85,7 +85,7 @@ def _table(document: Document) -> Iterator[str]:
 
 
 def _row(kind: Quantity, name: str, metrics: list[Metric]) -> str:
-    return f"| {name} | {' | '.join(_cell(shown(metric, kind)) for metric in metrics)} |"
+    return f"| {escaped(name)} | {' | '.join(_cell(shown(metric, kind)) for metric in metrics)} |"
 
 
 def _cell(print_: Shown) -> str:

@@ -185,28 +185,68 @@ MEMBERSHIP: Mapping[str, Quantity] = {
 
 
 def accuracies(document: Document) -> dict[str, Quantity]:
-    """The accuracies that this document has, called after the attacks that it names."""
+    """The accuracies that this document has, called after its attacks and their balls.
+
+    Where there is little room, balls are named only if they differ.
+    """
     models = list(document["models"].values())
     named = dict(ACCURACIES)
+    balls = _balls(document)
     attack = document.get("robustness", {}).get("adversarial", {}).get("name")
     if attack and not any("recorded" in model["description"] for model in models):
         for part in ("train", "test"):
             kind = ACCURACIES[f"adversarial_{part}"]
             named[f"adversarial_{part}"] = replace(
                 kind,
-                label=kind.label.replace("attacked", attack),
-                short=kind.short.replace("Attacked", attack),
+                label=kind.label.replace("attacked", attack) + balls.long("adversarial"),
+                short=kind.short.replace("Attacked", attack + balls.short("adversarial")),
             )
     if any(name in model["accuracy"] for model in models for name in AUTOATTACK):
         for part, rows in (("train", "members"), ("test", "nonmembers")):
             kind, few = AUTOATTACK[f"autoattack_{part}"], _few(models, rows)
             label = kind.label.replace(" on ", f" on {few} ") if few else kind.label
             short = kind.short.replace(", ", f", {few} ") if few else kind.short
-            named[f"autoattack_{part}"] = replace(kind, label=label, short=short)
-    return named | _verified(document)
+            named[f"autoattack_{part}"] = replace(
+                kind,
+                label=label + balls.long("autoattack"),
+                short=short.replace("AutoAttack", "AutoAttack" + balls.short("autoattack")),
+            )
+    return named | _verified(document, balls)
 
 
-def _verified(document: Document) -> dict[str, Quantity]:
+@dataclass(frozen=True, kw_only=True)
+class _Balls:
+    """Where robustness was measured, by the prefix of the accuracies.
+
+    Args:
+        named: `Linf 0.05`; without those that are not known.
+        differ: whether they are not all the same.
+    """
+
+    named: Mapping[str, str]
+    differ: bool
+
+    def long(self, prefix: str) -> str:
+        """What follows a label."""
+        return f", {self.named[prefix]}" if prefix in self.named else ""
+
+    def short(self, prefix: str) -> str:
+        """The same where there is little room: only if balls differ."""
+        return self.long(prefix) if self.differ else ""
+
+
+def _balls(document: Document) -> _Balls:
+    declared = {
+        prefix: ball
+        for prefix, about in document.get("robustness", {}).items()
+        if isinstance(ball := about.get("settings", {}).get("ball"), Mapping)
+        and isinstance(ball.get("radius"), int | float)
+    }
+    named = {prefix: f"{b.get('kind')} {b['radius']:.4g}" for prefix, b in declared.items()}
+    return _Balls(named=named, differ=len(set(named.values())) > 1)
+
+
+def _verified(document: Document, balls: _Balls) -> dict[str, Quantity]:
     """The proven accuracies, called after the bounds; prefixes are those of `robustness`."""
     found = {}
     for prefix, about in document.get("robustness", {}).items():
@@ -214,8 +254,8 @@ def _verified(document: Document) -> dict[str, Quantity]:
             name = about.get("name", "bounds")
             found[f"{prefix}_{part}"] = replace(
                 kind,
-                label=f"{kind.label} by {name}",
-                short=kind.short.replace("Verified", f"Verified ({name})"),
+                label=f"{kind.label} by {name}{balls.long(prefix)}",
+                short=kind.short.replace("Verified", f"Verified ({name}){balls.short(prefix)}"),
             )
     return found
 

@@ -106,7 +106,7 @@ def _row(table: "Table", kind: Quantity, metrics: Sequence[Metric]) -> None:
         print_ = shown(metric, kind)
         style = "dim" if print_.reason else "bold"
         cells.append(Text.assemble((print_.value, style), f"  {print_.interval}"))
-    table.add_row(Text(f"  {kind.short}"), *cells)
+    table.add_row(Text(f"  {_plain(kind.short)}"), *cells)
 
 
 def _reasons(document: Document) -> list[str]:
