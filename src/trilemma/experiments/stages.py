@@ -33,7 +33,7 @@ from trilemma.experiments.graph import Bench, Stage
 from trilemma.experiments.keys import digest
 from trilemma.experiments.specs import Supplied, Trained
 from trilemma.experiments.user_model import load_user_model
-from trilemma.models import Tempered
+from trilemma.models import AsLogits, Tempered
 from trilemma.oracles import Local, log_probabilities
 from trilemma.training.checkpoints import Checkpoint
 from trilemma.training.recipes import Recipe, build
@@ -260,19 +260,6 @@ def _restored(source: Train | Own, artifact: Artifact, split: Parts, bench: Benc
     model = build(source.model.recipe, shape, int(parts.facts["classes"]), seeded(0))
     model.load_state_dict({k: torch.from_numpy(np.array(v)) for k, v in artifact.arrays.items()})
     return model
-
-
-class AsLogits(nn.Module):
-    """A model that answers probabilities, seen through the logarithm: softmax undoes it."""
-
-    def __init__(self, model: nn.Module) -> None:
-        super().__init__()
-        self.model = model
-
-    def forward(self, x: Tensor) -> Tensor:
-        """log p, whose softmax is p."""
-        answer: Tensor = self.model(x)
-        return answer.clamp(min=torch.finfo(answer.dtype).tiny).log()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,5 +1,6 @@
 """Models: architectures, and weights on disk without pickle."""
 
+from trilemma.models.as_logits import AsLogits
 from trilemma.models.certified import (
     Certificate,
     Certified,
@@ -15,6 +16,7 @@ from trilemma.models.temperature import Tempered
 from trilemma.models.weights import load_weights, read_weights, refuse_foreign, save_weights
 
 __all__ = [
+    "AsLogits",
     "Certificate",
     "Certified",
     "NoisyNetwork",
