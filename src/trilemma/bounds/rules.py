@@ -45,6 +45,7 @@ def _norm(
     along = (-1, *[1] * (len(shape) - 1))
 
     def terms() -> tuple[Tensor, Tensor]:
+        # checked above; the type checker does not know that they stay
         assert layer.running_mean is not None and layer.running_var is not None  # noqa: S101, PT018
         factor = (layer.running_var + layer.eps).rsqrt()
         factor = factor if layer.weight is None else factor * layer.weight

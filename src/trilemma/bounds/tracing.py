@@ -194,6 +194,7 @@ class _Reading:
                     return self._module(step)(*args, **kwargs)
                 if step.op == "call_method":
                     return getattr(args[0], str(step.target))(*args[1:], **kwargs)
+                # a function: the other kinds of step, whose target is a name, are done above
                 return step.target(*args, **kwargs)  # type: ignore[operator]
             except (RuntimeError, TypeError, ValueError, IndexError) as error:
                 kind = f"{self.x.dtype}, rows of shape {tuple(self.x.shape[1:])}"
