@@ -121,6 +121,7 @@ def _own_store(
     monkeypatch.setenv("TRILEMMA_STORE", str(tmp_path / "trilemma-store"))
     monkeypatch.setenv("TRILEMMA_CACHE", str(tmp_path / "trilemma-cache"))
     monkeypatch.delenv("TRILEMMA_DATA", raising=False)
+    monkeypatch.delenv("TRILEMMA_DEVICES", raising=False)
     if "data_folder" in request.fixturenames:
         monkeypatch.setenv("TRILEMMA_DATA", str(request.getfixturevalue("data_folder")))
 

@@ -2,8 +2,8 @@
 
     python -m benchmarks.attacks [--images 512] [--only NAME ...]
 
-Not a race: it shows each attack at work on real models. The models are those of the shipped study
-(`song2019-fashion`, seed 0, natural and adversarially trained with L_inf radius 0.1); they are
+Not a race: it shows each attack at work on real models. The models are those of
+`fashion.yaml` (seed 0, natural and adversarially trained with L_inf radius 0.1); they are
 trained once, which takes about half an hour, and kept in `.cache`.
 """
 
@@ -28,7 +28,6 @@ from trilemma.attacks import evasion as ev
 from trilemma.core.balls import L2, Linf
 from trilemma.core.generators import seeded
 from trilemma.experiments.audit import audit
-from trilemma.experiments.claims import STUDIES
 from trilemma.experiments.specs import experiment
 from trilemma.experiments.store import Store
 from trilemma.oracles import Local
@@ -36,7 +35,7 @@ from trilemma.training.recipes import build
 
 LINF, EUCLIDEAN = Linf(0.1), L2(1.0)
 MODELS = ("natural", "robust")
-STUDY = "song2019-fashion"
+DECLARED = Path(__file__).with_name("fashion.yaml")
 QUERIES = 1000  # of one image, of those that ask an oracle
 ROWS = 64  # a call; not measured, so that nothing but the attack is counted
 
@@ -193,7 +192,7 @@ def _labels(model: nn.Module, x: Tensor) -> Tensor:
 def study_model(name: str) -> nn.Module:
     """One of the study's models, trained if it is not in the cache."""
     kept = CACHE / f"study-{name}.safetensors"
-    table = yaml.safe_load((STUDIES / f"{STUDY}.yaml").read_text())
+    table = yaml.safe_load(DECLARED.read_text())
     if not kept.exists():
         _train_study({**table, "seeds": [0]})
     declared = experiment(table).models[name]
@@ -205,7 +204,7 @@ def study_model(name: str) -> nn.Module:
 
 def _train_study(table: dict[str, Any]) -> None:
     """Through the engine, as the study does it."""
-    print(f"training the models of {STUDY} (once)")
+    print(f"training the models of {DECLARED.name} (once)")
     with TemporaryDirectory() as folder:
         store = Store(Path(folder))
         audit(table, store)

@@ -21,12 +21,18 @@ from trilemma.data import Files, Scaling
 from trilemma.data.known import CATALOGUE
 from trilemma.data.presets import PRESETS, Sizes
 from trilemma.experiments import claims
+from trilemma.experiments import study as studied
 from trilemma.experiments.methods import text
 from trilemma.training.objectives import Objective
 from trilemma.training.recipes import Recipe
 
 MEASURED = Path(__file__).parent.parent / "benchmarks" / "results" / "attacks.json"
-ACCURACIES = ("train", "test", "adversarial_train", "adversarial_test")
+ACCURACIES = (
+    *("train", "test", "adversarial_train", "adversarial_test"),
+    *("verified_train", "verified_test"),
+)
+NOTHING = "n/a"
+ABSENT: Mapping[str, Any] = {"not_evaluable": "not in the record"}
 BAR = "\\|"  # inside a cell
 
 
@@ -116,7 +122,7 @@ def ledger() -> str:
         ("claim", "published", "measured", "status"),
         (
             (
-                f"{each.claim.paper}, {each.claim.where}: {each.claim.statement}",
+                f"{each.study.paper}, {each.study.where}: {each.claim.statement}",
                 each.claim.published,
                 each.measured or "-",
                 each.status,
@@ -126,13 +132,26 @@ def ledger() -> str:
     )
 
 
+def declared() -> str:
+    """Each study: what it shows and how long it takes."""
+    return _table(
+        ("study", "of", "shows", "takes on two cores", "at the paper's scale"),
+        (
+            (f"`{each.name}`", f"{each.paper}, {each.where}", each.shows, *each.takes.values())
+            for each in map(studied.study, studied.studies())
+        ),
+    )
+
+
 def studies() -> str:
     """What came out of each study that was run: all seeds of all models."""
     parts = []
-    for study in claims.studies():
-        document = claims.record(study)
-        if document is not None:
-            parts.append(f"**{study}**: {_scale(document)}.\n\n{_outcome(document)}")
+    for name in studied.studies():
+        for scale in studied.SCALES:
+            document = studied.record(name, scale)
+            if document is not None:
+                outcome = [_scale(document), _outcome(document), _figure(name, document)]
+                parts += [f"**{name}, {scale}**: {outcome[0]}.", *filter(None, outcome[1:])]
     return "\n\n".join(parts) or "No study's record is at hand."
 
 
@@ -147,21 +166,36 @@ def _scale(document: Mapping[str, Any]) -> str:
 
 
 def _outcome(document: Mapping[str, Any]) -> str:
-    rows = []
-    for name, model in document["models"].items():
-        accuracy = [_seeds(model["accuracy"][part]) for part in ACCURACIES]
-        leaks = [
-            _seeds(attack["best_threshold_accuracy"]) for attack in model["membership"].values()
+    """Accuracies and leakage; a column that no model has a number for is left out."""
+    models = document["models"]
+    columns: dict[str, list[str]] = {}
+    for kind in ACCURACIES:
+        columns[kind.replace("_", " ")] = [
+            _seeds(model["accuracy"].get(kind, ABSENT)) for model in models.values()
         ]
-        rows.append((name, *accuracy, *leaks))
-    attacks = (method["title"] for method in document["methods"].values())
-    return _table(("model", *(part.replace("_", " ") for part in ACCURACIES), *attacks), rows)
+    for attack, method in document["methods"].items():
+        columns[f"{attack}: {method['title']}"] = [
+            _seeds(model["membership"].get(attack, {}).get("best_threshold_accuracy", ABSENT))
+            for model in models.values()
+        ]
+    told = {head: cells for head, cells in columns.items() if set(cells) != {NOTHING}}
+    return _table(("model", *told), zip(models, *told.values(), strict=True))
+
+
+def _figure(name: str, document: Mapping[str, Any]) -> str:
+    """A figure's lines at each place of its x axis."""
+    figure = studied.study(name).figure
+    if figure is None:
+        return ""
+    lines = ((line.name, *(_seeds(claims.number(document, n) or ABSENT) for n in line.numbers))
+             for line in figure.lines)  # fmt: skip
+    return _table((figure.x, *(f"{place:g}" for place in figure.places)), lines)
 
 
 def _seeds(metric: Mapping[str, Any]) -> str:
     """Mean over seeds and the widest of their 95 % intervals, in per cent."""
     if "not_evaluable" in metric:
-        return "n/a"
+        return NOTHING
     value, low, high = (100 * metric[part] for part in ("value", "low", "high"))
     return f"{value:.2f} ({low:.2f} to {high:.2f})"
 
@@ -211,6 +245,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "data": data,
     "presets": presets,
     "ledger": ledger,
+    "declared": declared,
     "studies": studies,
 }
 

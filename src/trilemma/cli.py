@@ -59,6 +59,12 @@ Workers = Annotated[int, typer.Option(min=0, help="Compute in this many local pr
 Scheduler = Annotated[
     str | None, typer.Option(help="A Dask cluster: tcp://host:8786 or tls://host:8786.")
 ]
+Devices = Annotated[
+    str | None,
+    typer.Option(
+        help="Train each model on several devices: 2, 4xcuda. Default: $TRILEMMA_DEVICES."
+    ),
+]
 File = Annotated[Path | None, typer.Argument(help="A declared experiment (YAML).")]
 Factory = Annotated[
     str | None, typer.Option("--model", help="Your own model: package.module:factory.")
@@ -114,6 +120,7 @@ def audit(  # noqa: PLR0913  # one parameter an option, as typer wants it
     store: StoreRoot = None,
     workers: Workers = 0,
     scheduler: Scheduler = None,
+    devices: Devices = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
@@ -134,7 +141,7 @@ def audit(  # noqa: PLR0913  # one parameter an option, as typer wants it
         costly = Thorough(asked=thorough, rows=thorough_rows)
         table = choose(file, own, predictions or [], name or [], costly)
         outputs = _outputs(json_file, html, markdown, junit, page=not no_html, quiet=quiet)
-        return _deliver(table, fail_if, outputs, store, workers, scheduler)
+        return _deliver(table, fail_if, outputs, store, workers, scheduler, devices)
 
     _finish(run, debug)
 
@@ -219,26 +226,44 @@ def claims(context: typer.Context) -> None:
         _show(claims_table(ledger()))
 
 
+@claims_app.command("studies")
+def claims_studies() -> None:
+    """The declared studies: what each shows, how long it takes, and whether it was run."""
+
+    def run() -> int:
+        from trilemma.experiments.study import studies, study
+        from trilemma.experiments.tables import studies_table
+
+        _show(studies_table(list(map(study, studies()))))
+        return 0
+
+    _finish(run, debug=False)
+
+
 @claims_app.command("run", epilog=EXIT)
 def claims_run(  # noqa: PLR0913  # as above
-    study: Annotated[str, typer.Argument(help="A declared study, as `trilemma claims` names it.")],
+    study: Annotated[str, typer.Argument(help="As `trilemma claims studies` names it.")],
+    scale: Annotated[
+        str, typer.Option(help="'cpu' ends on two cores, 'paper' has the paper's sizes.")
+    ] = "cpu",
     json_file: JsonFile = None,
     html: Html = None,
     no_html: NoHtml = False,
     store: StoreRoot = None,
     workers: Workers = 0,
     scheduler: Scheduler = None,
+    devices: Devices = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Run a study anew (hours on two cores; interrupted, it continues) and report on it."""
+    """Run a study anew (up to hours on two cores; interrupted, it continues) and report on it."""
 
     def run() -> int:
-        from trilemma.experiments.claims import study_file
-        from trilemma.experiments.declared import read
+        from trilemma.experiments.study import study as declared
 
         outputs = _outputs(json_file, html, page=not no_html, quiet=quiet)
-        return _deliver(read(study_file(study)), None, outputs, store, workers, scheduler)
+        table = declared(study).table(scale)
+        return _deliver(table, None, outputs, store, workers, scheduler, devices)
 
     _finish(run, debug)
 
@@ -283,6 +308,7 @@ def _deliver(
     store: Path | None,
     workers: int,
     scheduler: str | None = None,
+    devices: str | None = None,
 ) -> int:
     from trilemma.experiments.deliver import deliver
 
@@ -293,6 +319,7 @@ def _deliver(
         store=_store(store),
         workers=workers,
         scheduler=scheduler,
+        devices=devices,
     )
 
 

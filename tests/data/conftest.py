@@ -1,8 +1,18 @@
-"""A place of its own for each test: no data set of this machine is seen, nothing is written."""
+"""A place of its own for each test: no data set of this machine is seen, nothing is written.
+
+`har_like`, which writes miniature archives, lies beside this file.
+"""
+
+import sys
+from pathlib import Path
 
 import pytest
 
 from trilemma.data import places
+
+HERE = Path(__file__).parent
+if str(HERE) not in sys.path:
+    sys.path.insert(0, str(HERE))
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from trilemma.core.errors import BadInput
-from trilemma.data import Catalogued, FashionMNIST, load, places, sets
+from trilemma.data import Catalogued, FashionMNIST, Scaling, load, places, sets
 from trilemma.data.catalogue import how_to_get, known, listing, locate
 from trilemma.data.known import CATALOGUE
 from trilemma.data.loading import READERS
@@ -205,7 +205,7 @@ def test_configs_hold_plain_values_only():
     for kind in KINDS:
         for each in fields(kind()):
             value = getattr(kind(), each.name)
-            assert value is None or isinstance(value, int | float | str | sets.UnitRange)
+            assert value is None or isinstance(value, int | float | str | Scaling)
 
 
 def test_fashion_mnist_is_described_by_its_class():

@@ -8,6 +8,7 @@ import pytest
 from trilemma.data import (
     CIFAR10,
     GTSRB,
+    HAR,
     LFW19,
     BankChurners,
     BreastCancer,
@@ -159,6 +160,18 @@ def test_fashion_mnist_has_the_official_pixels(data_folder):
     assert parts.members.max() < 60_000 <= parts.nonmembers.min()
 
 
+def test_har_has_the_published_counts(data_folder):
+    if locate(known("har")) is None:
+        pytest.skip("missing data: put UCI HAR Dataset.zip into the folder of the data")
+    loaded = load(HAR(preset="song"))
+    assert loaded.info.deviation == ""
+    assert np.bincount(loaded.y[:7_352]).tolist() == [1_226, 1_073, 986, 1_286, 1_374, 1_407]
+    assert np.bincount(loaded.y[7_352:]).tolist() == [496, 471, 420, 491, 532, 537]
+    assert any("different people (21 and 9)" in note for note in loaded.info.notes)
+    parts = split(loaded, HAR(preset="song"), 0)
+    assert (len(parts.members), len(parts.nonmembers)) == (7_352, 2_947)
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("data_folder")
 def test_cifar10_decodes_to_the_recorded_pixels_and_splits_as_published():
@@ -200,7 +213,7 @@ def test_tiny_imagenet_decodes_to_the_recorded_pixels():
 @pytest.mark.usefixtures("data_folder")
 def test_the_listing_finds_every_set():
     for line in listing():
-        if line.entry.name != "fashion_mnist":
+        if line.entry.name not in ("fashion_mnist", "har"):  # which need not be here
             assert line.found is not None, line.entry.name
             assert line.get == ""
 

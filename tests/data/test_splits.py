@@ -12,7 +12,7 @@ from trilemma.core.errors import BadInput
 from trilemma.data import CIFAR10, Digits, FashionMNIST, Info, Loaded, Splits, YaleB, split
 from trilemma.data.stratified import stratified_order
 
-PARTS = ("members", "nonmembers", "shadow", "auxiliary")
+PARTS = ("members", "nonmembers", "shadow", "auxiliary", "validation")
 INFO = Info(name="toy", title="toy", source="", licence="", read="")
 
 
@@ -27,7 +27,7 @@ fraction = st.floats(0, 1)
 cases = st.tuples(
     st.integers(2, 5),
     st.lists(st.integers(0, 4), min_size=20, max_size=100),
-    st.tuples(fraction, fraction, fraction, fraction, fraction, fraction),
+    st.tuples(*[fraction] * 7),
     st.integers(0, 2**31),
 )
 
@@ -40,11 +40,13 @@ def declared(case):
     nonmembers = 1 + int(shares[1] * ((len(y) - members) // 2 - 1))
     left = len(y) - members - nonmembers
     shadow = int(shares[2] * left)
+    auxiliary = int(shares[3] * (left - shadow))
     config = Digits(
         members=members,
         nonmembers=nonmembers,
         shadow=shadow,
-        auxiliary=int(shares[3] * (left - shadow)),
+        auxiliary=auxiliary,
+        validation=int(shares[6] * (left - shadow - auxiliary)),
         partial_seed=int(shares[4] * members),
         victim_training_rows=int(shares[5] * members),
     )
@@ -95,7 +97,7 @@ def test_a_leaking_split_is_caught():
 def test_the_seed_determines_the_split_and_another_seed_changes_it(case):
     loaded, config, seed = declared(case)
     config = dataclasses.replace(config, members=len(loaded) // 3, nonmembers=len(loaded) // 3)
-    config = dataclasses.replace(config, shadow=0, auxiliary=0)
+    config = dataclasses.replace(config, shadow=0, auxiliary=0, validation=0)
     config = dataclasses.replace(config, partial_seed=3, victim_training_rows=3)
     first, again, other = (split(loaded, config, each) for each in (seed, seed, seed + 1))
     for name in (*PARTS, "partial_seed", "victim_training_rows"):
@@ -164,6 +166,20 @@ def test_a_larger_shadow_part_moves_nobody_else():
     assert np.isin(small.shadow, large.shadow).all()
 
 
+@pytest.mark.parametrize("pooled", [True, False])
+def test_validation_rows_move_nobody_else_and_come_from_the_training_part(pooled):
+    loaded = pool(np.arange(200) % 4, part=np.repeat(np.array([0, 1], dtype=np.int8), [150, 50]))
+    counts = {"members": 50, "nonmembers": 30, "shadow": 20, "auxiliary": 10, "pooled": pooled}
+    without, with_ = (split(loaded, CIFAR10(**counts, validation=n), 5) for n in (0, 40))
+    for name in PARTS[:4]:
+        np.testing.assert_array_equal(getattr(without, name), getattr(with_, name))
+    assert (len(without.validation), len(with_.validation)) == (0, 40)
+    assert "validation" not in without.report.sizes
+    assert with_.report.sizes["validation"] == 40
+    if not pooled:
+        assert (loaded.part[with_.validation] == 0).all()
+
+
 OFFICIAL = np.repeat(np.array([0, 1], dtype=np.int8), [60, 40])
 
 
@@ -179,11 +195,14 @@ def test_official_parts_are_kept_apart_unless_pooled():
 @pytest.mark.parametrize(
     ("config", "sizes"),
     [
-        (FashionMNIST(), (60, 40, 0, 0)),
-        (FashionMNIST(shadow=10, auxiliary=5), (50, 35, 10, 5)),
-        (FashionMNIST(pooled=True), (50, 50, 0, 0)),
-        (FashionMNIST(pooled=True, members=80), (80, 20, 0, 0)),
-        (FashionMNIST(pooled=True, nonmembers=30, shadow=20), (50, 30, 20, 0)),
+        (FashionMNIST(), (60, 40, 0, 0, 0)),
+        (FashionMNIST(shadow=10, auxiliary=5), (50, 35, 10, 5, 0)),
+        (FashionMNIST(pooled=True), (50, 50, 0, 0, 0)),
+        (FashionMNIST(pooled=True, members=80), (80, 20, 0, 0, 0)),
+        (FashionMNIST(pooled=True, nonmembers=30, shadow=20), (50, 30, 20, 0, 0)),
+        (FashionMNIST(shadow=10, validation=8), (42, 40, 10, 0, 8)),
+        (FashionMNIST(pooled=True, validation=20), (40, 40, 0, 0, 20)),
+        (FashionMNIST(preset="song", validation=6), (54, 40, 0, 0, 6)),
     ],
 )
 def test_counts_that_are_left_out_take_what_is_left(config, sizes):
@@ -223,6 +242,10 @@ def test_the_report_is_plain_json_and_names_the_sizes():
             Digits(members=60, nonmembers=20, shadow=20, auxiliary=1),
             "60 members + 20 nonmembers + 20 shadow + 1 auxiliary = 101",
         ),
+        (
+            Digits(members=60, nonmembers=20, validation=21),
+            "60 members + 20 nonmembers + 21 validation = 101 are asked for",
+        ),
         (Digits(members=100), "leaves no rows for nonmembers"),
         (Digits(members=1, nonmembers=9), "the 1 members have fewer than 2 classes"),
         (
@@ -250,6 +273,15 @@ def test_yale_takes_fifty_of_each_class_and_names_the_class_that_is_short():
     parts = split(pool(y), YaleB(preset="song"), 0)
     assert np.bincount(y[parts.members]).tolist() == [50] * 38
     assert len(parts.nonmembers) == 380
+    stopped = split(pool(y), YaleB(preset="song", validation=100), 0)
+    np.testing.assert_array_equal(stopped.members, parts.members)
+    np.testing.assert_array_equal(
+        np.concatenate([stopped.nonmembers, stopped.validation]), parts.nonmembers
+    )
+    assert len(stopped.validation) == 100
+    assert any("100 rows for validation" in note for note in stopped.report.notes)
+    with pytest.raises(BadInput, match="380 rows that are no members, but 381 validation"):
+        split(pool(y), YaleB(preset="song", validation=381), 0)
     with pytest.raises(BadInput, match="class '2' has 49 rows, but 50 a class are members"):
         split(pool([0] * 60 + [1] * 60 + [2] * 49), YaleB(preset="song"), 0)
 
@@ -259,6 +291,7 @@ def test_yale_takes_fifty_of_each_class_and_names_the_class_that_is_short():
     [
         (Digits, {"members": 0}, "members: must be a whole number >= 1; got 0"),
         (Digits, {"shadow": -1}, "shadow: must be a whole number >= 0; got -1"),
+        (Digits, {"validation": -1}, "validation: must be a whole number >= 0; got -1"),
         (Digits, {"preset": "song"}, "preset: 'song' is not known. Allowed: Digits has none"),
         (YaleB, {"preset": "sing"}, "preset: 'sing' is not known. Allowed: song"),
         (YaleB, {"preset": "song", "members": 9}, "members: is 9 beside preset 'song'"),

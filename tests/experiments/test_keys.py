@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass as validated
 
 from trilemma.core.balls import L2, Linf
 from trilemma.core.errors import BadInput
-from trilemma.experiments.keys import canonical, checksum, digest, encode
+from trilemma.experiments.keys import UNLESS_DEFAULT, canonical, checksum, digest, encode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +99,58 @@ def test_each_counted_field_changes_the_key(one: Outer, other: Outer) -> None:
         changed = dataclasses.replace(one, **{each.name: getattr(other, each.name)})
         counts = each.name != "device" and getattr(one, each.name) != getattr(other, each.name)
         assert (digest(changed) != before) == counts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Later(Inner):
+    """As a later release has it: two options more."""
+
+    rounds: int = field(default=1, metadata={"counts": UNLESS_DEFAULT})
+    more: Inner | None = field(default_factory=Inner, metadata={"counts": UNLESS_DEFAULT})
+
+
+def as_before(later: Later) -> object:
+    """What the earlier release had for it."""
+    return {**encode(Inner(rate=later.rate, steps=later.steps)), "kind": "Later"}
+
+
+def all_fields(later: Later) -> object:
+    """A wrong encoding: every field counts."""
+    fields = {each.name: getattr(later, each.name) for each in dataclasses.fields(later)}
+    return {"kind": "Later", **encode(fields)}
+
+
+@pytest.mark.parametrize("encode_it", [encode, broken(all_fields)])
+def test_an_option_counts_where_it_is_set(encode_it: Callable[[Later], object]) -> None:
+    @quick
+    @given(inners, st.integers(1, 3), st.none() | inners)
+    def law(one: Inner, rounds: int, more: Inner | None) -> None:
+        later = Later(rate=one.rate, steps=one.steps, rounds=rounds, more=more)
+        unset = (rounds, more) == (1, Inner())
+        assert (encode_it(later) == as_before(later)) == unset
+        assert ("rounds" in encode(later)) == (rounds != 1)
+        assert ("more" in encode(later)) == (more != Inner())
+
+    law()
+    assert encode_it(Later()) == as_before(Later())
+
+
+def test_an_option_that_is_set_to_what_it_was_counts_no_more() -> None:
+    assert digest(Later(rounds=1.0)) == digest(Later()) != digest(Later(rounds=2))  # type: ignore[arg-type]
+    assert digest(Later(rounds=True)) != digest(Later())  # True is not 1
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (field(metadata={"counts": UNLESS_DEFAULT}), "has no default"),
+        (field(default=1, metadata={"counts": "unless it is set"}), "give True, False or"),
+    ],
+)
+def test_a_slip_in_what_counts_is_an_error_of_the_program(made: Any, said: str) -> None:
+    kind = dataclasses.make_dataclass("Slip", [("rounds", int, made)])
+    with pytest.raises(TypeError, match=said):
+        digest(kind(rounds=1))
 
 
 json_like = st.recursive(

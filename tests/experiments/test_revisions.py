@@ -32,14 +32,20 @@ from trilemma.core.generators import seeded
 from trilemma.data import Digits, load, split
 from trilemma.data.stratified import stratified_order
 from trilemma.experiments import responses, selftests
+from trilemma.experiments.certifying import Certify, CertifyNoise
 from trilemma.experiments.evaluation import Compare, Evaluate, Transfer, compare, evaluate
 from trilemma.experiments.fitting import fitting_rows
 from trilemma.experiments.inferring import Infer, networks
+from trilemma.experiments.leaving_out import LeaveOut, Sensitivities
+from trilemma.experiments.radii import Radii
+from trilemma.experiments.security import Secure, secure
 from trilemma.experiments.shadowing import ShadowSplit
+from trilemma.experiments.specs import Trained
 from trilemma.experiments.stages import ProbeData, ProbeModel, Respond, Split, Train
 from trilemma.experiments.thorough import Withstand, chosen
 from trilemma.experiments.verifying import Verify
-from trilemma.metrics import transferred_threshold
+from trilemma.metrics import certified_shares, sensitivity, transferred_threshold
+from trilemma.models import Certified, PixelDP
 from trilemma.oracles import log_probabilities
 from trilemma.training import Adversarial, Batch, Natural, Recipe, build, train
 from trilemma.training.recipes import (
@@ -138,6 +144,17 @@ def transferred():
     return [found.threshold, found.shadow_accuracy, found.accuracy().value, low, high]
 
 
+def left_out():
+    stage = LeaveOut(split=Split(data=Digits(), fingerprint="", seed=0), seed=5, round=1)
+    return stage.drawn(np.arange(20) % 3).tolist()
+
+
+def compared_anew():
+    found = sensitivity(*np.random.default_rng(6).random((3, 20)), seed=7)
+    numbers = [each[end] for each in found.to_json().values() for end in ("value", "low", "high")]
+    return [*numbers, *found.left_out, *found.stayed]
+
+
 def responded():
     x, y = rows()
     table = log_probabilities(model(), x).numpy()
@@ -161,11 +178,49 @@ def compared():
     return [*numbers, *points.values()]
 
 
+def unmade(recipe):
+    """Stages that only stand for what a stage rests on."""
+    split = Split(data=Digits(), fingerprint="", seed=0)
+    return {
+        "split": split,
+        "source": Train(split=split, model=Trained(recipe=recipe), box=UNIT, seed=0),
+    }
+
+
+def certified_rows():
+    """The places in the grid of radii, from no rows proven and from all."""
+    x, y = rows()
+    made = unmade(MLP())
+    around = {**made, "verified": made["split"], "benign": made["split"], "seed": 0, "rows": 12}
+    attack = VerifiedConfidence(ball=Linf(0.04), domain=Interval())
+    reach = Certify(attack=attack, box=UNIT, **around)._reach
+    right = (model()(x).argmax(1) == y).numpy()
+    return [*reach(model(), x, y, ~right, right), *reach(model(), x, y, right, right)]
+
+
+def certified_by_noise():
+    x, y = rows()
+    recipe = MLP(hidden=(8,), noise=PixelDP(budget=0.05))
+    network = build(recipe, (1, 8, 8), 3, seeded(2))
+    network.after[-1].bias.data += torch.tensor([0.0, 1.0, 6.0])
+    stage = CertifyNoise(
+        noise=recipe.noise, certificate=Certified(draws=50), seed=0, rows=12, **unmade(recipe)
+    )
+    return stage._radius(network, x, y)
+
+
 def probed_data():
     x, y = (each.numpy() for each in rows())
     x, y = np.tile(x, (4, 1, 1, 1)) + np.arange(48).reshape(-1, 1, 1, 1) / 50, np.tile(y, 4)
     found = selftests.blind(x[:24], y[:24], x[24:], y[24:], seed=8)
     return [found["details"]["auc"]["value"]]
+
+
+def told():
+    attacked = {**answers(), "log_probabilities": answers()["log_probabilities"][:, [0, 2, 1]]}
+    found = secure(answers(), attacked, 7)
+    auc = found["metrics"]["auc"]
+    return [*found["rows"].values(), auc["value"], auc["low"], found["loss"]["edges"][-1]]
 
 
 def probed_model():
@@ -201,8 +256,14 @@ TOYS = {
     Infer: lambda: [*fitted(), *inferred()],
     ShadowSplit: lambda: stratified_order(np.arange(9) % 2, np.arange(9), 5).tolist(),
     Transfer: transferred,
+    LeaveOut: left_out,
+    Sensitivities: compared_anew,
     Evaluate: evaluated,
     Compare: compared,
+    Certify: certified_rows,
+    CertifyNoise: certified_by_noise,
+    Radii: lambda: [s.value for s in certified_shares([-1, 0.1, 0.2, 0.2], [0.0, 0.1, 0.2])],
+    Secure: told,
     ProbeData: probed_data,
     ProbeModel: probed_model,
 }

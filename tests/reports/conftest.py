@@ -2,8 +2,10 @@
 
 import copy
 import math
+import sys
 from collections.abc import Callable
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,35 +13,23 @@ import pytest
 
 from trilemma.experiments.reports import verdict
 
-Json = dict[str, Any]
+HERE = Path(__file__).parent
+if str(HERE) not in sys.path:
+    sys.path.insert(0, str(HERE))
+
+from report_parts import (  # noqa: E402  # it lies beside this file
+    Json,
+    certified,
+    combined,
+    estimate,
+    security,
+)
+
 ATTACKS = {
     "confidence": "Confidence on benign inputs (I_B)",
     "confidence_adversarial": "Confidence on adversarial inputs (I_A)",
 }
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'&|`*_[a](http://e.vil)"
-
-
-def estimate(value: float, half: float, low: float = 0.0, high: float = 1.0) -> Json:
-    return {
-        "value": value,
-        "low": max(low, value - half),
-        "high": min(high, value + half),
-        "level": 0.95,
-    }
-
-
-def combined(seeds: list[Json]) -> Json:
-    """The mean, the widest interval, and each seed."""
-    if any("not_evaluable" in seed for seed in seeds):
-        return next(seed for seed in seeds if "not_evaluable" in seed)
-    ends = [seed["high"] for seed in seeds]
-    return {
-        "value": sum(seed["value"] for seed in seeds) / len(seeds),
-        "low": min(seed["low"] for seed in seeds),
-        "high": None if None in ends else max(ends),
-        "level": 0.95,
-        **({"seeds": seeds} if len(seeds) > 1 else {}),
-    }
 
 
 def one_seed(members: np.ndarray, others: np.ndarray, seed: int) -> tuple[Json, Json]:
@@ -309,6 +299,11 @@ def proven() -> Json:
             "confidence_adversarial": {"members": 281, "nonmembers": 279, "fitted": {"0": 9}}
         }
         about["shadow"] = {"attacks": ["confidence"] * 3, "accuracy": numbers}
+        about["certified"] = {
+            "verified": certified(value, 0.1, "Linf"),
+            "noise": certified(value / 2, 0.5, "L2"),
+        }
+        about["security"] = security(0.7 + value / 2)
     ball = {"ball": {"kind": "Linf", "radius": 0.1}}
     about = {"source": "a paper", "how": "As it says."}
     document["robustness"] = {
@@ -316,6 +311,32 @@ def proven() -> Json:
         "verified": {"name": "Interval", "title": "Interval bounds", **about, "settings": ball},
         "verified_dual": {"name": "Dual", "title": "Dual bounds", **about, "settings": ball},
     }
+    document["certificates"] = {
+        "verified": document["robustness"]["verified"],
+        "noise": {"name": "PixelDP", "title": "Certified by noise", **about, "settings": {}},
+    }
+    return finish(document)
+
+
+def retrained() -> Json:
+    """Members left out of the training; one model cannot be trained again."""
+    document = digits()
+    names = ("mean", "mean_absolute", "noise", "noise_absolute", "influence")
+    for index, about in enumerate(document["models"].values()):
+        values = []
+        for seed in range(3):
+            rng = np.random.default_rng([seed, index])
+            found = {"left_out": rng.beta(1, 5 - 3 * index, 60), "stayed": rng.normal(0, 0.03, 60)}
+            lines = {part: sorted(each.round(6).tolist()) for part, each in found.items()}
+            values.append({"seed": seed, "rounds": 6, "points": 60, **lines})
+        numbers = {
+            name: combined([estimate(0.1 * order - 0.02, 0.04, low=-1.0) for _ in range(3)])
+            for order, name in enumerate(names)
+        }
+        about["sensitivity"] = {**numbers, "values": values}
+    document["models"]["own"] = model("own", 0.2, (0.9, 0.8, 0.5, 0.4), [0, 1, 2], 300)
+    why = {"not_evaluable": "how this model was trained is not declared"}
+    document["models"]["own"]["sensitivity"] = {**dict.fromkeys(names, why), "values": []}
     return finish(document)
 
 
@@ -327,6 +348,7 @@ MAKERS: dict[str, Callable[[], Json]] = {
     "crowd": crowd,
     "thorough": thorough,
     "proven": proven,
+    "retrained": retrained,
 }
 _made: dict[str, Json] = {}
 

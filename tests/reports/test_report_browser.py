@@ -85,7 +85,9 @@ def check_page(seen: Json, complaints: list[str]) -> None:
     check_for_all(seen)
 
 
-@pytest.mark.parametrize("name", ["incomplete", "hostile", "crowd", "thorough"])
+@pytest.mark.parametrize(
+    "name", ["incomplete", "hostile", "crowd", "thorough", "retrained", "proven"]
+)
 def test_page_in_a_browser(
     name: str, named_document: Callable[[str], Json], tmp_path: Path
 ) -> None:

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trilemma.experiments.reports import histograms
+from trilemma.experiments.reports.certified import certified
 from trilemma.experiments.reports.figures import Figure
 from trilemma.experiments.reports.glance import glance
 from trilemma.experiments.reports.roc import at, roc
+from trilemma.experiments.reports.tradeoff import tradeoffs
 
 Json = dict[str, Any]
 counts = st.lists(st.integers(0, 50), min_size=1, max_size=12)
@@ -23,7 +25,8 @@ def figures(document: Json) -> list[Figure]:
     curve = roc(document)
     assert curve is not None
     return [
-        glance(document), curve, *histograms.losses(document), *histograms.confidences(document)
+        glance(document), curve, *histograms.losses(document), *histograms.confidences(document),
+        *tradeoffs(document), *certified(document), *histograms.security(document),
     ]  # fmt: skip
 
 

@@ -6,12 +6,13 @@ import torch
 from annotated_types import Ge
 from pydantic.dataclasses import dataclass
 
+from trilemma.bounds.held import Moves
 from trilemma.bounds.interval import Ends
 from trilemma.bounds.network import Network
-from trilemma.bounds.operations import Addition, Numbers, Rectifier
+from trilemma.bounds.operations import Addition, Numbers, Rectifier, laid
 from trilemma.bounds.projections import Projections, estimates
 from trilemma.bounds.region import Region
-from trilemma.bounds.sources import Moves, Relaxed, Source, advanced, reaches
+from trilemma.bounds.sources import Relaxed, Source, advanced, reaches
 from trilemma.core.balls import L2
 from trilemma.core.generators import seeded
 from trilemma.core.types import Rows
@@ -62,7 +63,7 @@ def dual(config: Dual, network: Network, region: Region) -> Numbers:
     if config.projections is not None:
         projections = Projections(config.projections, seeded(config.seed, region.x.device))
     sphere = isinstance(region.ball, L2)
-    values = [region.x if sphere else region.centre]
+    values = [laid(region.x if sphere else region.centre)]
     # An L_2 ball that the box cuts lies in a box of another centre, too
     aside = {0: (region.centre - region.x).unsqueeze(1)} if sphere and region.cut else {}
 
@@ -92,7 +93,7 @@ def dual(config: Dual, network: Network, region: Region) -> Numbers:
 def _inputs(region: Region) -> list[Source]:
     """The box that holds the region, the L_2 ball, or both where neither holds the other."""
     like = region.x[:1] if region.radius.dim() == 0 else region.x
-    box = Source(0, region.radius.expand_as(like))
+    box = Source(0, laid(region.radius.expand_as(like)))
     if not isinstance(region.ball, L2):
         return [box]
     ball = Source(0, torch.full_like(region.x[:1], region.ball.radius), norm=2)

@@ -97,9 +97,10 @@ class Convolution:
         """W x + b."""
         return self._convolved(x, self.layer.weight, self.layer.bias)
 
-    def matrix(self, x: Many) -> ManyMapped:
-        """W x."""
-        return _one_by_one(lambda rows: self._convolved(rows, self.layer.weight), x)
+    def matrix(self, x: Many, weight: Tensor | None = None) -> ManyMapped:
+        """W x; with other weights than the layer's, if any are given."""
+        weight = self.layer.weight if weight is None else weight
+        return _one_by_one(lambda rows: self._convolved(rows, weight), x)
 
     def absolute(self, x: Rows) -> Mapped:
         """|W| x."""
@@ -109,9 +110,18 @@ class Convolution:
         """(W * W) x."""
         return self._convolved(x, self.layer.weight.square())
 
-    def adjoint(self, c: ManyMapped) -> Many:
+    def adjoint(self, c: ManyMapped, weight: Tensor | None = None) -> Many:
         """W^T c, a transposed convolution that gives back the input's own size."""
-        return _one_by_one(self._transposed, c)
+        weight = self.layer.weight if weight is None else weight
+        return _one_by_one(lambda rows: self._transposed(rows, weight), c)
+
+    def gradient(self, x: Many, c: ManyMapped) -> Tensor:
+        """Of <c, W x> in the weights."""
+        layer, padding = self.layer, tuple(sides(self.layer, axis) for axis in (0, 1))
+        return nn.grad.conv2d_weight(
+            laid(x.flatten(0, 1)), layer.weight.shape, laid(c.flatten(0, 1)),
+            layer.stride, padding, layer.dilation, layer.groups,
+        )  # fmt: skip
 
     def constant(self, c: ManyMapped) -> Numbers:
         """<c, b>."""
@@ -123,12 +133,12 @@ class Convolution:
         layer = self.layer
         return F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
 
-    def _transposed(self, c: Mapped) -> Rows:
+    def _transposed(self, c: Mapped, weight: Tensor) -> Rows:
         layer = self.layer
         padding = [sides(layer, axis) for axis in (0, 1)]
         if c.device.type == "cpu":
             if layer.groups == 1 and self.shape[0] <= FEW:
-                taps = layer.weight.flatten(1).mT @ c.flatten(2)
+                taps = weight.flatten(1).mT @ c.flatten(2)
                 height_width, kernel = self.shape[1:], layer.kernel_size
                 return F.fold(
                     taps, height_width, kernel, layer.dilation, tuple(padding), layer.stride
@@ -143,7 +153,7 @@ class Convolution:
         ]
         beyond = [self.shape[1 + axis] - reached[axis] for axis in (0, 1)]
         return F.conv_transpose2d(
-            c, layer.weight, None, layer.stride, padding, beyond, layer.groups, layer.dilation
+            c, weight, None, layer.stride, padding, beyond, layer.groups, layer.dilation
         )
 
 
@@ -361,6 +371,15 @@ def _one_by_one(layer: Callable[[Tensor], Tensor], x: Many) -> ManyMapped:
     """A layer on each of many vectors."""
     done = layer(x.flatten(0, 1))
     return done.view(*x.shape[:2], *done.shape[1:])
+
+
+def laid(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """Images, along the last three axes, channels last: on CPUs they are convolved faster so."""
+    if x.device.type != "cpu" or x.dim() < 4:
+        return x
+    if x.shape[-3] == 1:  # both layouts at once; the strides tell the convolution which is meant
+        return x.contiguous().squeeze(-3).unsqueeze(-1).movedim(-1, -3)
+    return x.movedim(-3, -1).contiguous().movedim(-1, -3)
 
 
 def _nothing(c: ManyMapped) -> Numbers:

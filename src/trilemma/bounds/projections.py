@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 import torch
 from torch import Generator, Tensor
 
+from trilemma.bounds.held import Moves, Vectors, median_size
+from trilemma.bounds.operations import laid
 from trilemma.bounds.packing import packed
 from trilemma.bounds.sources import (
-    Moves,
+    Moving,
     Relaxed,
+    Sloped,
     Source,
-    Vectors,
     advanced,
     backward,
     by_columns,
@@ -26,12 +28,23 @@ class Projections:
     Args:
         many: r, of each source.
         rng: from which they are drawn, when first needed.
+        banks: those drawn, by their source's place and norm.
         carried: of each source, by places (see `advanced`).
     """
 
     many: int
     rng: Generator
-    carried: dict[Source, dict[int, Vectors]] = field(default_factory=dict)
+    banks: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    carried: dict[Source, dict[int, Moving]] = field(default_factory=dict)
+
+    def bank(self, source: Source) -> Vectors:
+        """The source's own."""
+        key = source.place, source.norm
+        if key not in self.banks:
+            bank = source.size.new_empty(1, self.many, *source.size.shape[1:])
+            draw = bank.cauchy_ if source.norm == 1 else bank.normal_
+            self.banks[key] = laid(draw(generator=self.rng))
+        return self.banks[key]
 
 
 def estimates(relaxed: Relaxed, end: int, projections: Projections) -> list[Moves]:
@@ -65,15 +78,11 @@ def _projected(relaxed: Relaxed, source: Source, end: int, projections: Projecti
     ones :math:`\langle w, C \rangle^2` the mean :math:`\|w\|_2^2` (NeurIPS 2018, section 3.2).
     """
     if source not in projections.carried:
-        bank = source.size.new_empty(projections.many, *source.size.shape[1:])
-        if source.norm == 1:
-            bank.cauchy_(generator=projections.rng)
-        else:
-            bank.normal_(generator=projections.rng)
-        projections.carried[source] = {source.place: bank * source.size.unsqueeze(1)}
+        bank = projections.bank(source)
+        projections.carried[source] = {source.place: Sloped(bank, source.size)}
     image = advanced(relaxed, projections.carried[source], end)
     if source.norm == 1:
-        median: Tensor = image.abs().median(dim=1).values
+        median, projections.carried[source][end] = median_size(image)
         return median
     length: Tensor = torch.linalg.vector_norm(image, dim=1)
     return length / math.sqrt(projections.many)

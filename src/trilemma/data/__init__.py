@@ -8,6 +8,7 @@ from trilemma.data.scaling import Raw, Scaling, Standard, UnitRange
 from trilemma.data.sets import (
     CIFAR10,
     GTSRB,
+    HAR,
     LFW19,
     BankChurners,
     BreastCancer,
@@ -29,6 +30,7 @@ from trilemma.data.splits import Report, Splits, split
 __all__ = [
     "CIFAR10",
     "GTSRB",
+    "HAR",
     "LFW19",
     "BankChurners",
     "BreastCancer",

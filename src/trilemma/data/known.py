@@ -15,6 +15,7 @@ from trilemma.data.known_tables import (
     BANK_CHURNERS,
     BREAST_CANCER,
     CRYPTOJACKER,
+    HAR,
     INSURANCE,
     SOCIAL_HONEYPOT,
     TWITTER_SPAM_URL,
@@ -37,5 +38,6 @@ CATALOGUE: dict[str, Entry] = {
         TWITTER_SPAM_URL,
         BANK_CHURNERS,
         INSURANCE,
+        HAR,
     )
 }

@@ -175,3 +175,32 @@ INSURANCE = Entry(
         " this one"
     ),
 )
+
+_HAR = "human+activity+recognition+using+smartphones"
+
+HAR = Entry(
+    name="har",
+    kind="HAR",
+    title="Human activity recognition using smartphones (Anguita et al.)",
+    classes=6,
+    shape=(561,),
+    rows=(7_352, 2_947),
+    source=f"https://archive.ics.uci.edu/dataset/240/{_HAR}",
+    licence="CC BY 4.0 (UCI); the README within forbids commercial use",
+    forms=(
+        Form(
+            reader="har_archive",
+            files=(f"{_HAR}.zip|UCI HAR Dataset.zip|UCI HAR Dataset|{_HAR}",),
+        ),
+    ),
+    remotes=(
+        Remote(
+            file=f"{_HAR}.zip",
+            urls=(f"https://archive.ics.uci.edu/static/public/240/{_HAR}.zip",),
+            # UCI publishes none: what several projects, each by itself, recorded of this address.
+            checksum="sha256:c00b803081a5c797cd5e4b83700a9810b38d53d9d84e01917e090e1fdbc81031",
+            size=61_005_872,
+        ),
+    ),
+    how_to_get="the UCI HAR Dataset.zip within, or its folder, is read as well",
+)

@@ -19,6 +19,7 @@ from trilemma.data.readers import (
     bundled,
     cifar,
     gtsrb,
+    har,
     idx,
     lfw,
     prepared,
@@ -54,6 +55,7 @@ READERS: Mapping[str, Reader] = {
     "churners_parquet": lambda paths, config: tables.churners_parquet(paths[0]),
     "insurance_csv": lambda paths, config: tables.insurance_csv(paths[0], config.threshold),
     "insurance_parquet": lambda paths, config: tables.insurance_parquet(paths[0], config.threshold),
+    "har_archive": lambda paths, config: har.archive(paths[0]),
 }
 
 

@@ -1,6 +1,6 @@
 """The papers' splits: published sizes and the rule behind them.
 
-Song et al. (2019), section 4; Li & Zhang (2021), table 7; Li et al. (2023), section 5.1;
+Song et al. (2019), sections 4 and 7.3.1; Li & Zhang (2021), table 7; Li et al. (2023), section 5.1;
 Qin et al. (2023), table 1.
 """
 
@@ -28,6 +28,7 @@ class Sizes:
         auxiliary: an attacker's own rows, unseen by the target.
         partial_seed: rows of the members that an attacker holds too (D_aux^P of Qin et al.).
         victim_training_rows: rows of the members that join an extraction set (Li et al., 5.3).
+        validation: rows that decide when a training has gone far enough.
     """
 
     members: int | None = None
@@ -36,10 +37,12 @@ class Sizes:
     auxiliary: int = 0
     partial_seed: int = 0
     victim_training_rows: int = 0
+    validation: int = 0
 
     def total(self) -> int:
         """Rows that the disjoint parts take, counting None as 0."""
-        return (self.members or 0) + (self.nonmembers or 0) + self.shadow + self.auxiliary
+        targets = (self.members or 0) + (self.nonmembers or 0)
+        return targets + self.shadow + self.auxiliary + self.validation
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,4 +143,5 @@ PRESETS: Mapping[str, Mapping[str, Preset]] = {
     "SocialHoneypot": _table_1(27_986, 11_944),
     "TwitterSpamURL": _table_1(251_488, 107_730),
     "Insurance": _table_1(2_293, 932),
+    "HAR": {"song": _official("Song et al. 2019, section 7.3.1")},
 }

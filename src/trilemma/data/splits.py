@@ -3,10 +3,10 @@
 Every part is a block of one stratified order of its pool, so parts are disjoint by construction
 and each has the pool's class shares. In a pool that serves all parts the layout is
 
-    non-members | auxiliary | members ->        <- shadow
+    non-members | auxiliary | members ->        <- validation | shadow
 
 so with one seed the members of a smaller target are among those of a larger one, and neither
-they nor the non-members move when the shadow part grows.
+they nor the non-members move when the shadow part or the validation part grows.
 """
 
 from dataclasses import dataclass, fields, replace
@@ -19,7 +19,7 @@ from trilemma.core.errors import BadInput
 from trilemma.data.duplicates import Duplicates, count, first_occurrences
 from trilemma.data.loaded import TEST, TRAIN, Loaded
 from trilemma.data.presets import Pools, Preset, Sizes
-from trilemma.data.sets import Data, Files, Sampled
+from trilemma.data.sets import FREE, Data, Files, Sampled
 from trilemma.data.stratified import stratified_order
 
 Index = NDArray[np.int64]
@@ -59,6 +59,7 @@ class Splits:
         auxiliary: an attacker's rows; disjoint from all others.
         partial_seed: some of the members, declared as known to the attacker.
         victim_training_rows: some of the members, declared to join an extraction set.
+        validation: to decide which epoch's weights are kept; disjoint from all others.
         report: sizes, departures, duplicates.
     """
 
@@ -68,6 +69,7 @@ class Splits:
     auxiliary: Index
     partial_seed: Index
     victim_training_rows: Index
+    validation: Index
     report: Report
 
 
@@ -93,7 +95,7 @@ def split(loaded: Loaded, config: Data, seed: int) -> Splits:
     orders = _orders(loaded, kept, pools, seed)
     sizes, rule, notes = _sizes(config, preset, [len(order) for order in orders])
     if preset and preset.per_class is not None:
-        parts = _per_class(loaded, orders[0], preset.per_class)
+        parts = _per_class(loaded, orders[0], preset.per_class, sizes.validation)
     else:
         parts = _blocks(orders, sizes, loaded.info.name)
     parts |= _overlaps(parts["members"], sizes, seed)
@@ -125,9 +127,14 @@ def _sizes(
     if preset is None:
         return config.sizes(), "counts", ()
     sizes, note = (preset.sizes, "") if len(rows) > 1 else preset.fit(rows[0])
-    if config.victim_training_rows:
-        sizes = replace(sizes, victim_training_rows=config.victim_training_rows)
-    return sizes, f"{config.preset}: {preset.source}", (note,) if note else ()
+    given = {name: getattr(config, name) for name in FREE if getattr(config, name)}
+    sizes = replace(sizes, **given)
+    notes = [note] if note else []
+    if config.validation:
+        notes.append(
+            f"{config.validation:,} rows for validation, which the published split has not"
+        )
+    return sizes, f"{config.preset}: {preset.source}", tuple(notes)
 
 
 def _blocks(orders: list[Index], sizes: Sizes, name: str) -> dict[str, Index]:
@@ -137,7 +144,8 @@ def _blocks(orders: list[Index], sizes: Sizes, name: str) -> dict[str, Index]:
 
 
 def _one_pool(order: Index, sizes: Sizes, name: str) -> dict[str, Index]:
-    left = max(len(order) - sizes.shadow - sizes.auxiliary, 0)
+    last = len(order) - sizes.shadow
+    left = max(last - sizes.validation - sizes.auxiliary, 0)
     members, nonmembers = sizes.members, sizes.nonmembers
     if members is None:
         members = left // 2 if nonmembers is None else max(left - nonmembers, 0)
@@ -145,30 +153,34 @@ def _one_pool(order: Index, sizes: Sizes, name: str) -> dict[str, Index]:
         nonmembers = left // 2 if sizes.members is None else max(left - members, 0)
     asked = {"members": members, "nonmembers": nonmembers}
     asked |= {"shadow": sizes.shadow, "auxiliary": sizes.auxiliary}
+    asked |= {"validation": sizes.validation}
     _enough(name, "rows", len(order), asked, "Ask for fewer")
     start = nonmembers + sizes.auxiliary
     return {
         "nonmembers": order[:nonmembers],
         "auxiliary": order[nonmembers:start],
         "members": order[start : start + members],
-        "shadow": order[len(order) - sizes.shadow :],
+        "validation": order[last - sizes.validation : last],
+        "shadow": order[last:],
     }
 
 
 def _two_pools(training: Index, test: Index, sizes: Sizes, name: str) -> dict[str, Index]:
     members, nonmembers = sizes.members, sizes.nonmembers
+    last = len(training) - sizes.shadow
     if members is None:
-        members = max(len(training) - sizes.shadow, 0)
+        members = max(last - sizes.validation, 0)
     if nonmembers is None:
         nonmembers = max(len(test) - sizes.auxiliary, 0)
     fix = "Ask for fewer, or set pooled: true to split training and test rows together"
-    asked = {"members": members, "shadow": sizes.shadow}
+    asked = {"members": members, "shadow": sizes.shadow, "validation": sizes.validation}
     _enough(name, "training rows", len(training), asked, fix)
     asked = {"nonmembers": nonmembers, "auxiliary": sizes.auxiliary}
     _enough(name, "test rows", len(test), asked, fix)
     return {
         "members": training[:members],
-        "shadow": training[len(training) - sizes.shadow :],
+        "validation": training[last - sizes.validation : last],
+        "shadow": training[last:],
         "nonmembers": test[:nonmembers],
         "auxiliary": test[len(test) - sizes.auxiliary :],
     }
@@ -181,8 +193,11 @@ def _enough(name: str, what: str, rows: int, asked: dict[str, int], fix: str) ->
         raise BadInput(name, f"has {rows:,} {what}, but {parts} = {total:,} are asked for", fix)
 
 
-def _per_class(loaded: Loaded, order: Index, per_class: int) -> dict[str, Index]:
-    """The first `per_class` rows of each class are members, all others non-members."""
+def _per_class(loaded: Loaded, order: Index, per_class: int, validation: int) -> dict[str, Index]:
+    """The first `per_class` rows of each class are members, all others non-members.
+
+    Of these, the last `validation` rows are for validation instead.
+    """
     labels = loaded.y[order]
     rank = np.empty(len(order), dtype=np.int64)
     for label in range(loaded.classes):
@@ -193,9 +208,13 @@ def _per_class(loaded: Loaded, order: Index, per_class: int) -> dict[str, Index]
             raise BadInput(loaded.info.name, problem, "Use the whole data set")
         rank[rows] = np.arange(len(rows))
     chosen = rank < per_class
+    others = order[~chosen]
+    asked = {"validation": validation}
+    _enough(loaded.info.name, "rows that are no members", len(others), asked, "Ask for fewer")
     return {
         "members": order[chosen],
-        "nonmembers": order[~chosen],
+        "nonmembers": others[: len(others) - validation],
+        "validation": others[len(others) - validation :],
         "shadow": NONE,
         "auxiliary": NONE,
     }
@@ -217,22 +236,29 @@ def _overlaps(members: Index, sizes: Sizes, seed: int) -> dict[str, Index]:
 def _declared(loaded: Loaded, config: Files) -> Splits:
     """The user's own parts; overlaps are counted, and refused unless they are allowed."""
     parts = {name: loaded.declared.get(name, NONE) for name in _PARTS}
-    member_hashes = loaded.row_hashes[parts["members"]]
-    overlapping = np.isin(loaded.row_hashes[parts["nonmembers"]], member_hashes)
-    shared = int(overlapping.sum())
-    if shared and not (config.allow_overlap or config.drop_duplicates):
-        raise BadInput(
-            config.nonmembers,
-            f"{shared:,} of {len(overlapping):,} non-members are members as well",
-            "Take them out (drop_duplicates: true does), or set allow_overlap: true",
-        )
+    hashes = {name: loaded.row_hashes[index] for name, index in parts.items()}
+    judged = np.concatenate([hashes["members"], hashes["nonmembers"]])
+    overlaps = [
+        (config.nonmembers, "non-members are members", hashes["nonmembers"], hashes["members"]),
+        (config.validation, "validation rows are (non-)members", hashes["validation"], judged),
+    ]
+    notes = []
+    for path, said, rows, others in overlaps:
+        shared = int(np.isin(rows, others).sum())
+        if shared and not (config.allow_overlap or config.drop_duplicates):
+            raise BadInput(
+                str(path),
+                f"{shared:,} of {len(rows):,} {said} as well",
+                "Take them out (drop_duplicates: true does), or set allow_overlap: true",
+            )
+        notes += [f"{shared:,} {said} as well"] if shared else []
     before = sum(map(len, parts.values()))
     if config.drop_duplicates:
         kept = first_occurrences(loaded.row_hashes)
         parts = {name: index[np.isin(index, kept)] for name, index in parts.items()}
     dropped = before - sum(map(len, parts.values()))
-    notes = (f"{shared:,} non-members are members as well",) if shared and not dropped else ()
-    return _checked(loaded, parts, "the user's own files", notes, dropped=dropped)
+    kept_notes = () if dropped else tuple(notes)
+    return _checked(loaded, parts, "the user's own files", kept_notes, dropped=dropped)
 
 
 _PARTS = tuple(each.name for each in fields(Splits) if each.name != "report")

@@ -1,51 +1,37 @@
 """The claims ledger: findings of the papers, decided from the records of declared studies.
 
-How a claim is decided was fixed before the studies ran: a difference is *reproduced* when it has
-the paper's sign with every seed and its mean over seeds exceeds the 95 % margin that the choice of
-rows leaves (`metrics.difference`); else it is *not reproduced*, and the numbers say how.
+How a claim is decided was fixed before the studies ran. A difference is *clear* when it has its
+sign with every seed and its mean over seeds exceeds the 95 % margin that the choice of rows leaves
+(`metrics.difference`). A claim is *reproduced* when
+
+- of two numbers: the first is clearly larger;
+- of numbers that rise (fall): the last is clearly larger (smaller) than the first, and no step
+  from one to the next is clearly the other way;
+- of numbers with a peak: the largest of those in between is clearly larger than both ends.
+
+Else it is *not reproduced*, and the numbers say how.
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import pairwise
 from typing import Any, Literal, TypeAlias
 
-from trilemma.core.errors import BadInput
-from trilemma.metrics import difference
+from trilemma.experiments.study import SCALES, Claim, Document, Study, record, studies, study
+from trilemma.metrics import Difference, difference
 
-Document: TypeAlias = Mapping[str, Any]
 Status: TypeAlias = Literal["reproduced", "not reproduced", "not run"]
-STUDIES = Path(__file__).with_name("studies")
+Metric: TypeAlias = Mapping[str, Any]
+Named: TypeAlias = Sequence[tuple[str, Metric]]
 METRIC = "best_threshold_accuracy"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Claim:
-    """One finding.
-
-    Args:
-        statement: in our words, with its scope.
-        published: the paper's numbers.
-        study: the declared experiment that decides it (`studies/<study>.yaml`).
-        larger, smaller: (model, attack) whose membership accuracies are compared; several
-            attacks mean the strongest of them.
-    """
-
-    id: str
-    paper: str
-    where: str
-    statement: str
-    published: str
-    study: str
-    larger: tuple[str, tuple[str, ...]]
-    smaller: tuple[str, tuple[str, ...]]
+OUTSIDE_MEMBERSHIP = ("accuracy", "sensitivity", "security")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Decision:
     """What a study's record says about a claim."""
 
+    study: Study
     claim: Claim
     status: Status
     measured: str = ""
@@ -53,132 +39,113 @@ class Decision:
     deviation: str = ""
 
 
-BOTH = ("confidence", "confidence_adversarial")
-BENIGN, ADVERSARIAL = BOTH[:1], BOTH[1:]
+def ledger(find: Callable[[str, str], Document | None] = record) -> list[Decision]:
+    """Every claim with its decision, from the record at the largest scale that was run.
 
-CLAIMS = (
-    Claim(
-        id="song2019-table2-advantage",
-        paper="Song et al. 2019",
-        where="table 2",
-        statement="On Yale Face, PGD-based adversarial training raises the membership advantage"
-        " over natural training (strongest of I_B and I_A, best threshold).",
-        published="natural 55.85 %, robust 68.83 %",
-        study="song2019-yale",
-        larger=("robust", BOTH),
-        smaller=("natural", BOTH),
-    ),
-    Claim(
-        id="song2019-table2-adversarial",
-        paper="Song et al. 2019",
-        where="table 2",
-        statement="On Yale Face, I_A is above I_B for the PGD-trained model.",
-        published="I_B 61.69 %, I_A 68.83 %",
-        study="song2019-yale",
-        larger=("robust", ADVERSARIAL),
-        smaller=("robust", BENIGN),
-    ),
-    Claim(
-        id="song2019-table2-natural",
-        paper="Song et al. 2019",
-        where="table 2",
-        statement="On Yale Face, I_B is above I_A for the naturally trained model.",
-        published="I_B 55.85 %, I_A 54.27 %",
-        study="song2019-yale",
-        larger=("natural", BENIGN),
-        smaller=("natural", ADVERSARIAL),
-    ),
-    Claim(
-        id="song2019-table3-advantage",
-        paper="Song et al. 2019",
-        where="table 3",
-        statement="On Fashion-MNIST, PGD-based adversarial training raises the membership"
-        " advantage over natural training (strongest of I_B and I_A, best threshold).",
-        published="natural 57.12 %, robust 64.49 %",
-        study="song2019-fashion",
-        larger=("robust", BOTH),
-        smaller=("natural", BOTH),
-    ),
-    Claim(
-        id="song2019-table3-adversarial",
-        paper="Song et al. 2019",
-        where="table 3",
-        statement="On Fashion-MNIST, I_A is above I_B for the PGD-trained model.",
-        published="I_B 58.32 %, I_A 64.49 %",
-        study="song2019-fashion",
-        larger=("robust", ADVERSARIAL),
-        smaller=("robust", BENIGN),
-    ),
-    Claim(
-        id="song2019-table3-natural",
-        paper="Song et al. 2019",
-        where="table 3",
-        statement="On Fashion-MNIST, I_B is above I_A for the naturally trained model.",
-        published="I_B 57.12 %, I_A 50.95 %",
-        study="song2019-fashion",
-        larger=("natural", BENIGN),
-        smaller=("natural", ADVERSARIAL),
-    ),
-)
-
-
-def studies() -> list[str]:
-    """The names of the declared studies."""
-    return sorted(path.stem for path in STUDIES.glob("*.yaml"))
-
-
-def study_file(study: str) -> Path:
-    """Where a study is declared.
-
-    Raises:
-        BadInput: there is none of that name.
+    Args:
+        find: gives a study's record at a scale, or None if it was not run.
     """
-    if study not in studies():
-        raise BadInput("study", f"{study!r} is not known", f"Known: {', '.join(studies())}")
-    return STUDIES / f"{study}.yaml"
+    decisions = []
+    for declared in map(study, studies()):
+        found = (find(declared.name, scale) for scale in reversed(SCALES))
+        document = next((each for each in found if each is not None), None)
+        decisions += [decide(declared, claim, document) for claim in declared.claims.values()]
+    return decisions
 
 
-def record(study: str) -> Document | None:
-    """The record that ships with the package, of the study as it was run."""
-    path = STUDIES / f"{study}.json"
-    if not path.is_file():
-        return None
-    document: Document = json.loads(path.read_text(encoding="utf-8"))
-    return document
-
-
-def ledger(find: Callable[[str], Document | None] = record) -> list[Decision]:
-    """Every claim with its decision; `find` gives a study's record, or None if it was not run."""
-    documents = {study: find(study) for study in {claim.study for claim in CLAIMS}}
-    return [decide(claim, documents[claim.study]) for claim in CLAIMS]
-
-
-def decide(claim: Claim, document: Document | None) -> Decision:
+def decide(study: Study, claim: Claim, document: Document | None) -> Decision:
     """Apply the rule that this module's first lines state."""
     if document is None:
-        return Decision(claim=claim, status="not run")
-    larger, smaller = (_strongest(document, *side) for side in (claim.larger, claim.smaller))
-    if larger is None or smaller is None:
-        return Decision(claim=claim, status="not run", measured="the study is incomplete")
-    found = difference(larger, smaller)
-    seeds = ", ".join(f"{100 * each:+.2f}" for each in found.seeds)
+        return Decision(study=study, claim=claim, status="not run")
+    found = [(name, number(document, name)) for name in claim.numbers()]
+    missing = [name for name, metric in found if metric is None]
+    if missing:
+        why = f"the record has no {', '.join(missing)}"
+        return Decision(study=study, claim=claim, status="not run", measured=why)
+    numbers = [(name, metric) for name, metric in found if metric is not None]
+    holds, comparisons = _decided(claim, numbers)
+    listed = ", ".join(f"{name} {_percent(metric)}" for name, metric in numbers)
     return Decision(
+        study=study,
         claim=claim,
-        status="reproduced" if found.clear else "not reproduced",
-        measured=f"{100 * larger['value']:.2f} % against {100 * smaller['value']:.2f} %:"
-        f" {100 * found.mean:+.2f} points (seeds {seeds}; 95 % margin {100 * found.margin:.2f})",
+        status="reproduced" if holds else "not reproduced",
+        measured=f"{listed}: {'; '.join(comparisons)}",
         scale=_scale(document),
         deviation=str(document["provenance"]["data"].get("deviation", "")),
     )
 
 
-def _strongest(document: Document, model: str, attacks: Sequence[str]) -> Document | None:
-    """The accuracy of the attack that is strongest over all seeds; None where one is missing."""
-    membership = document["models"].get(model, {}).get("membership", {})
-    found: list[Document] = [membership.get(attack, {}).get(METRIC, {}) for attack in attacks]
-    if not all("value" in metric for metric in found):
+def _decided(claim: Claim, numbers: Named) -> tuple[bool, list[str]]:
+    if claim.peaks:
+        return _peaks(numbers)
+    if claim.exceeds or claim.falls:
+        numbers = list(reversed(numbers))  # as one that rises
+    end = _compared(numbers[-1], numbers[0])
+    back = [
+        (one, two)
+        for one, two in pairwise(numbers)
+        if len(numbers) > 2 and difference(one[1], two[1]).clear
+    ]
+    steps = [_said(one, two, difference(one[1], two[1])) for one, two in back]
+    return end.clear and not back, [_said(numbers[-1], numbers[0], end), *steps]
+
+
+def _peaks(numbers: Named) -> tuple[bool, list[str]]:
+    first, *between, last = numbers
+    peak = max(between, key=lambda each: float(each[1]["value"]))
+    ends = [(end, _compared(peak, end)) for end in (first, last)]
+    return all(found.clear for _, found in ends), [_said(peak, end, found) for end, found in ends]
+
+
+def _compared(larger: tuple[str, Metric], smaller: tuple[str, Metric]) -> Difference:
+    return difference(larger[1], smaller[1])
+
+
+def _said(larger: tuple[str, Metric], smaller: tuple[str, Metric], found: Difference) -> str:
+    seeds = ", ".join(f"{100 * each:+.2f}" for each in found.seeds)
+    return (
+        f"{larger[0]} - {smaller[0]} = {100 * found.mean:+.2f} points"
+        f" (seeds {seeds}; 95 % margin {100 * found.margin:.2f})"
+    )
+
+
+def number(document: Document, name: str) -> Metric | None:
+    """The metric that a claim names; None where the record does not have it.
+
+    Args:
+        name: see `Claim`.
+    """
+    if (constant := _constant(name)) is not None:
+        return constant
+    model, _, rest = name.partition(":")
+    found = document["models"].get(model, {})
+    part, _, metric = rest.partition(".")
+    if part in OUTSIDE_MEMBERSHIP:
+        return _whole(found.get(part, {}).get(metric))
+    membership = found.get("membership", {})
+    asked = [part] if part else list(membership)
+    numbers = [_whole(membership.get(each, {}).get(metric or METRIC)) for each in asked]
+    whole = [each for each in numbers if each is not None]
+    if not whole or (part and len(whole) < len(numbers)):
         return None
-    return max(found, key=lambda metric: float(metric["value"]))
+    return max(whole, key=lambda each: float(each["value"]))
+
+
+def _constant(name: str) -> Metric | None:
+    """A limit as a metric without error."""
+    try:
+        limit = float(name)
+    except ValueError:
+        return None
+    return {"value": limit, "low": limit, "high": limit}
+
+
+def _whole(metric: Metric | None) -> Metric | None:
+    return metric if metric is not None and "value" in metric else None
+
+
+def _percent(metric: Metric) -> str:
+    return f"{100 * metric['value']:.2f} %"
 
 
 def _scale(document: Document) -> str:

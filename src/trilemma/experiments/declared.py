@@ -8,7 +8,7 @@ import yaml
 
 from trilemma.core.errors import BadInput
 
-PATHS = ("predictions", "weights", "members", "nonmembers", "shadow", "auxiliary")
+PATHS = ("predictions", "weights", "members", "nonmembers", "shadow", "auxiliary", "validation")
 DEMO = Path(__file__).with_name("demo.yaml")
 
 

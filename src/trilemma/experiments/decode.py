@@ -90,18 +90,25 @@ def _build(value: Any, kinds: Mapping[str, type], path: str) -> Any:
     built = {
         key: decode(v, hints[key], f"{path}.{key}" if path else key) for key, v in table.items()
     }
-    for field in dataclasses.fields(kind):
-        required = (
-            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        )
-        if field.init and required and field.name not in built:
-            raise BadInput(_join(path, field.name), "is missing", f"{kind.__name__} needs it")
+    for name in names:
+        if name in _required(kind) - built.keys():
+            raise BadInput(_join(path, name), "is missing", f"{kind.__name__} needs it")
     try:
         return kind(**built)
     except ValidationError as error:
         raise _refused(error, path) from None
     except BadInput as error:
         raise BadInput(_join(path, error.what), error.problem, error.fix) from None
+
+
+def _required(kind: Any) -> set[str]:
+    """The fields without a default."""
+    missing = dataclasses.MISSING
+    return {
+        field.name
+        for field in dataclasses.fields(kind)
+        if field.init and field.default is missing and field.default_factory is missing
+    }
 
 
 def _choose(table: dict[str, Any], kinds: Mapping[str, type], path: str) -> type:
@@ -115,6 +122,8 @@ def _choose(table: dict[str, Any], kinds: Mapping[str, type], path: str) -> type
         ]
         if len(kinds) == 1:
             return next(iter(kinds.values()))
+        # None has all keys: the one that could be built without some is told which are too many
+        fits = fits or [kind for kind in kinds.values() if set(table) >= _required(kind)]
         if len(fits) == 1:
             return fits[0]
     if name not in kinds:

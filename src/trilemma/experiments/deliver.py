@@ -15,6 +15,8 @@ from trilemma.experiments.audit import audit
 from trilemma.experiments.progress import progress
 from trilemma.experiments.store import Store
 
+DEVICES = "TRILEMMA_DEVICES"  # which `training.devices` reads
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outputs:
@@ -51,13 +53,18 @@ def deliver(
     store: Store,
     workers: int = 0,
     scheduler: str | None = None,
+    devices: str | None = None,
 ) -> int:
     """Audit, write what was asked for, say the essentials, return the exit status.
+
+    Args:
+        devices: on which each model is trained, as $TRILEMMA_DEVICES says it.
 
     Raises:
         BadInput: before any work starts: a bad declaration, condition or output path.
     """
     _check_outputs(outputs.files())
+    _check_devices(devices, workers, scheduler)
     for text in conditions:
         gate.check_form(text)
     parsed: list[gate.Condition] = []
@@ -76,6 +83,7 @@ def deliver(
         )
 
     with (
+        _told(devices),
         progress(quiet=outputs.quiet) as on_event,
         _stdout_to_stderr() if outputs.json == "-" else nullcontext(),
     ):
@@ -149,6 +157,30 @@ def _line(verdict: gate.Verdict) -> str:
         return f"{what}: not evaluable for {verdict.model}: {verdict.reason}"
     said = "holds" if verdict.holds else "does not hold"
     return f"{what}: {said} for {verdict.model}: {verdict.observed:g}"
+
+
+def _check_devices(devices: str | None, workers: int, scheduler: str | None) -> None:
+    if devices and (workers or scheduler):
+        other = f"--workers {workers}" if workers else f"--scheduler {scheduler}"
+        raise BadInput(
+            "--devices",
+            f"got {devices} beside {other}, whose processes cannot be told so from here",
+            f"Give one of them, or set ${DEVICES} where `dask worker --no-nanny` is started",
+        )
+
+
+@contextmanager
+def _told(devices: str | None) -> Iterator[None]:
+    """Whatever trains meanwhile is told on which devices."""
+    before = os.environ.get(DEVICES)
+    if devices is not None:
+        os.environ[DEVICES] = devices
+    try:
+        yield
+    finally:
+        os.environ.pop(DEVICES, None)
+        if before is not None:
+            os.environ[DEVICES] = before
 
 
 def _check_outputs(paths: Sequence[Path]) -> None:

@@ -7,6 +7,7 @@ from importlib import metadata
 from typing import Any, TypeAlias
 
 from trilemma import __version__, metrics
+from trilemma.experiments import sections
 from trilemma.experiments.events import Failed
 from trilemma.experiments.execution import Outcomes
 from trilemma.experiments.graph import Stage, key, parents
@@ -54,6 +55,7 @@ def document(
         "self_tests": _data_tests(cells, facts),
         "methods": about["methods"],
         "robustness": about["robustness"],
+        "certificates": about.get("certificates", {}),
         "provenance": _provenance(cells, facts, about),
     }
     return {**built, "verdict": verdict(built)}
@@ -106,6 +108,7 @@ def _model(cells: Sequence[Cell], facts: _Facts, description: Json, extra: Seque
     source = next((f for cell in cells for f in [facts.of(cell.source)] if f), None) or {}
     costly = next((f for cell in cells for f in [facts.of(cell.thorough)] if f), None)
     known = {"parameters": source["parameters"]} if "parameters" in source else {}
+    known |= sections.trained(cells, facts.of)
     return {
         "title": cells[0].model,
         "description": {**description, **known},
@@ -118,6 +121,9 @@ def _model(cells: Sequence[Cell], facts: _Facts, description: Json, extra: Seque
         "labels": {name: found for name in attacks if (found := _labels(name, cells, facts))},
         **_judged(attacks, cells, facts),
         **_shadow(cells, facts),
+        **sections.certified(cells, facts.of),
+        **sections.security(cells, facts.of, _why(cells[0], cells[0].security, "adversarial")),
+        **sections.sensitivity(cells, facts.of),
         "curves": _curves(attacks, cells, facts),
         "self_tests": _model_tests(cells, facts, attacks),
     }

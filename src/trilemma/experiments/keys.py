@@ -1,8 +1,12 @@
 """Names for computations: equal descriptions get equal keys, in any process, on any machine.
 
-What counts is everything in a description except the fields declared with
-`field(metadata={"counts": False})`: how fast or where something is computed (batch size, device,
-workers, progress), which must not change what comes out.
+What counts is everything in a description, but for what a field's metadata say:
+
+- `{"counts": False}`: it never counts. How fast or where something is computed (batch size,
+  device, workers, progress) must not change what comes out.
+- `{"counts": "unless default"}`: it counts where it is set. An option that a later release adds
+  says so: what was computed before there was this option is what its default computes, and is
+  found again. Such a default must never change.
 """
 
 import dataclasses
@@ -21,6 +25,7 @@ from trilemma.core.errors import BadInput
 Json: TypeAlias = Any  # None, bool, int, float, str, and lists and string-keyed tables of these
 StandIn: TypeAlias = Callable[[object], Json]  # a nested value -> its encoding, None to go inside
 
+UNLESS_DEFAULT = "unless default"
 _RESERVED = frozenset({"kind", "array", "float", "mapping", "stage"})
 
 
@@ -32,9 +37,9 @@ def encode(value: object, *, stand_in: StandIn = _nothing) -> Json:
     """A description as plain JSON values.
 
     Dataclasses become tables: `kind` (the class name), `REVISION` where the class has one, and the
-    fields that count. Tuples become lists, arrays and tensors `{"array": checksum}`. Numbers that
-    compare equal encode equally (1.0 as 1), since dataclasses that hold them compare equal; True is
-    not 1.
+    fields that count (as this module's first lines say). Tuples become lists, arrays and tensors
+    `{"array": checksum}`. Numbers that compare equal encode equally (1.0 as 1), since dataclasses
+    that hold them compare equal; True is not 1.
 
     Args:
         value: scalars, tuples, lists, string-keyed mappings, arrays, dataclasses, nested.
@@ -120,9 +125,33 @@ def _record(value: Any, where: str, inner: Callable[[object, object], Json]) -> 
     for field in dataclasses.fields(value):
         if field.name in record:
             raise BadInput(f"{kind.__name__}.{field.name}", "is a reserved name", "Rename it")
-        if field.metadata.get("counts", True):
-            record[field.name] = inner(getattr(value, field.name), field.name)
+        counts = _counts(field)
+        if not counts:
+            continue
+        encoded = inner(getattr(value, field.name), field.name)
+        if counts == UNLESS_DEFAULT:
+            default = inner(_default(field), field.name)
+            if canonical(encoded) == canonical(default):
+                continue
+        record[field.name] = encoded
     return record
+
+
+def _counts(field: "dataclasses.Field[Any]") -> bool | str:
+    counts: object = field.metadata.get("counts", True)
+    if isinstance(counts, bool):
+        return counts
+    if counts == UNLESS_DEFAULT:
+        return UNLESS_DEFAULT
+    raise TypeError(f"{field.name}: counts is {counts!r}; give True, False or {UNLESS_DEFAULT!r}")
+
+
+def _default(field: "dataclasses.Field[Any]") -> object:
+    if field.default_factory is not dataclasses.MISSING:
+        return field.default_factory()
+    if field.default is dataclasses.MISSING:
+        raise TypeError(f"{field.name}: counts {UNLESS_DEFAULT}, and has no default")
+    return field.default
 
 
 def _as_array(value: object, where: str) -> NDArray[Any] | None:

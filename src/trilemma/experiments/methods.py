@@ -73,6 +73,19 @@ def verification(config: Any, settings: dict[str, Any]) -> dict[str, Any]:
     }
 
 
+def certification(config: Any, settings: dict[str, Any]) -> dict[str, Any]:
+    """The entry of certificates that rest on a noise layer."""
+    return {
+        "name": "PixelDP",
+        **_about(config),
+        "how": "A row counts at a radius where fresh draws of the layer's noise say, up to chance,"
+        " that its label has the largest expected score, and that no change of the input up to that"
+        " L2 norm can alter this. The model's own answers average few draws, and only come near"
+        " the expected scores.",
+        "settings": settings,
+    }
+
+
 def verified(attacks: Sequence[str]) -> dict[str, str]:
     """Ids of attacks that verify -> the prefixes of the accuracies that they prove.
 

@@ -13,6 +13,7 @@ from trilemma.experiments.artifact import Artifact
 from trilemma.experiments.evaluation import Evaluate
 from trilemma.experiments.graph import Bench, Stage
 from trilemma.experiments.recorded import Recorded, Which, answers, read_recorded
+from trilemma.experiments.security import Secure
 
 NOT_RECORDED = "recorded predictions do not tell: it takes the model and its inputs"
 UNCOUNTED = {"counts": False}
@@ -33,7 +34,11 @@ class Cell:
         thorough: the comparison of the usual with a costly attack, where it was asked for.
         transfers: thresholds chosen on a shadow model, by attack.
         unshadowed: why there is no shadow model where one was asked for.
+        sensitivity: what leaving members out of the training changes, where it was asked for.
+        unretrained: why there is no such thing where it was asked for.
         verified: evaluations that proven accuracies are read from, by these accuracies' prefix.
+        certified: shares of certified rows by radius, by the prefix of what certifies them.
+        security: the losses of secure and of insecure non-members.
         source: the stage that made the model, where there is one.
         inputs: stages that only look at what the user gave; they run before all others.
         data_probe, model_probe: self-tests.
@@ -47,8 +52,12 @@ class Cell:
     adversarial: Stage | None = None
     thorough: Stage | None = None
     verified: Mapping[str, Stage] = field(default_factory=dict)
+    certified: Mapping[str, Stage] = field(default_factory=dict)
+    security: Stage | None = None
     transfers: Mapping[str, Stage] = field(default_factory=dict)
     unshadowed: str = ""
+    sensitivity: Stage | None = None
+    unretrained: str = ""
     source: Stage | None = None
     split: Stage | None = None
     data_probe: Stage | None = None
@@ -61,13 +70,16 @@ class Cell:
             self.benign,
             self.adversarial,
             self.thorough,
+            self.security,
+            self.sensitivity,
             self.source,
             self.split,
             self.data_probe,
             self.model_probe,
         )
-        several = (*self.attacks.values(), *self.verified.values(), *self.transfers.values())
-        return [*several, *(each for each in single if each)]
+        several = (self.attacks, self.verified, self.transfers, self.certified)
+        all_ = [stage for named in several for stage in named.values()]
+        return [*all_, *(each for each in single if each)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,12 +137,25 @@ def recorded_cell(
         missing=missing,
         benign=_evaluation(name, recorded, path, "benign"),
         adversarial=_evaluation(name, recorded, path, "adversarial") if adversarial else None,
+        security=_security(name, recorded, path) if adversarial else None,
     )
 
 
 def _evaluation(name: str, recorded: Recorded, path: Path, which: Which) -> Evaluate:
-    read = ReadPredictions(fingerprint=recorded.fingerprint, which=which, path=path, name=name)
+    read = _reading(name, recorded, path, which)
     return Evaluate(responses=read, name=f"evaluate {name}, {which}")
+
+
+def _security(name: str, recorded: Recorded, path: Path) -> Secure:
+    return Secure(
+        benign=_reading(name, recorded, path, "benign"),
+        adversarial=_reading(name, recorded, path, "adversarial"),
+        name=f"tell secure from insecure rows of {name}",
+    )
+
+
+def _reading(name: str, recorded: Recorded, path: Path, which: Which) -> ReadPredictions:
+    return ReadPredictions(fingerprint=recorded.fingerprint, which=which, path=path, name=name)
 
 
 def check_name(name: str) -> None:

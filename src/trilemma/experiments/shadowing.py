@@ -29,6 +29,8 @@ class ShadowSplit(Parts):
     def run(self, bench: Bench) -> Artifact:
         """Arrays and facts as of a split, whose members and non-members are the halves.
 
+        Its validation rows, if it has any, are the split's.
+
         Raises:
             BadInput: there are too few shadow rows, or too few labels among them.
         """
@@ -45,6 +47,7 @@ class ShadowSplit(Parts):
         arrays = {}
         for part, index in halves.items():
             arrays[f"{part}_x"], arrays[f"{part}_y"] = x[index], y[index]
+        arrays |= {k: v for k, v in parts.arrays.items() if k.startswith("validation_")}
         return Artifact(arrays=arrays, facts=dict(parts.facts))
 
 

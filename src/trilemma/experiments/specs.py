@@ -6,7 +6,7 @@ The same whether it was written in YAML or in Python. Importing this module impo
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, ClassVar, TypeAlias
 
 import torch
 from annotated_types import Ge
@@ -23,10 +23,11 @@ from trilemma.attacks.membership import (
 from trilemma.core.balls import Ball, Linf
 from trilemma.core.box import UNIT, Box
 from trilemma.core.errors import BadInput
-from trilemma.data import Data
+from trilemma.data import Data, Files
 from trilemma.experiments import methods
 from trilemma.experiments.decode import decode
 from trilemma.experiments.gate import ACCURACY
+from trilemma.experiments.keys import UNLESS_DEFAULT
 from trilemma.experiments.plan import check_name
 from trilemma.experiments.recorded import Predictions
 from trilemma.training.full_strength import check_full_strength
@@ -45,6 +46,27 @@ from trilemma.training.objectives import (
 from trilemma.training.recipes import Recipe
 
 Temperature: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+LATER = {"counts": UNLESS_DEFAULT}
+
+
+@dataclass(frozen=True, kw_only=True)
+class BestEpoch:
+    """Keep the weights of the epoch that is most accurate under attack on the validation rows.
+
+    Only epochs at full strength (after `warmup` and `ramp`) are measured, and compete; of equals
+    the first is kept. The rows are those that the data set's split names (`validation`): no other
+    part has them. A shadow model of this one is held to the same rows.
+
+    Args:
+        attack: under which the rows are to be classified right, from the same starts each time.
+        patience: the training ends after so many measured epochs in a row without a better one;
+            None trains all epochs.
+    """
+
+    REVISION: ClassVar[int] = 1
+
+    attack: Evasion
+    patience: Annotated[int, Ge(1)] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,11 +76,13 @@ class Trained:
     Args:
         temperature: by which its logits are divided after training (`Tempered`); models that
             differ in it alone are trained once.
+        validation: which epoch's weights are kept; None keeps the last one's.
     """
 
     recipe: Recipe
     objective: Objective = field(default_factory=Natural)
     temperature: Temperature = 1.0
+    validation: BestEpoch | None = field(default=None, metadata=LATER)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,8 +110,27 @@ class Shadow:
     """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Sensitivity:
+    """Retrain each model that is trained without single members, and see what they changed.
+
+    Args:
+        rounds: retrainings; each leaves out one member of each label, other ones than the rest.
+    """
+
+    rounds: int = 6
+
+    def __post_init__(self) -> None:
+        if self.rounds < 2:
+            raise BadInput(
+                "rounds",
+                f"is {self.rounds}",
+                "Give 2 at least: what one round leaves out tells the noise of another",
+            )
+
+
 STEPS = 20  # of the PGD under which accuracy is measured where nothing else is declared
-ROWS = 512  # of each part under AutoAttack, which asks about a row some thousand times
+ROWS = 512  # of each part where a row costs much: AutoAttack, certified radii
 
 Model: TypeAlias = Trained | Supplied | Predictions
 
@@ -105,8 +148,12 @@ class Experiment:
             the first ball that is declared: by an attack, else by a training objective.
         thorough: measure accuracy under AutoAttack, too, in the same ball.
         thorough_rows: at most so many members, and as many non-members, are attacked by it.
+        certified_rows: at most so many members, and as many non-members, are searched for the
+            largest radius at which they are certified, where bounds or a noise layer certify any;
+            0 searches none.
         box: where valid inputs live.
         shadow: train a shadow model, too, and choose each attack's threshold on it.
+        sensitivity: retrain models without single members, too; None does not.
         seeds: one replicate (split, initialisation, data order, attack noise) each.
     """
 
@@ -117,8 +164,10 @@ class Experiment:
     robustness: Evasion | None = None
     thorough: bool = False
     thorough_rows: Annotated[int, Ge(1)] = ROWS
+    certified_rows: Annotated[int, Ge(0)] = ROWS
     box: Box = UNIT
     shadow: Shadow | None = None
+    sensitivity: Sensitivity | None = None
     seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
@@ -146,6 +195,7 @@ class Experiment:
         for name, model in self.models.items():
             if isinstance(model, Trained):
                 check_full_strength(model.recipe, model.objective, f"models.{name}.recipe")
+                _check_validation(f"models.{name}.validation", model, self.needed_data())
 
     def perturbations(self) -> dict[str, Evasion]:
         """Every declared perturbation by its key's path."""
@@ -161,6 +211,8 @@ class Experiment:
         for name, model in self.models.items():
             if isinstance(model, Trained):
                 found |= _attacks_in(model.objective, f"models.{name}.objective")
+                if model.validation is not None:
+                    found[f"models.{name}.validation.attack.ball"] = model.validation.attack
         return {where: change for where, change in found.items() if change is not None}
 
     def needed_data(self) -> Data:
@@ -237,6 +289,17 @@ def _attacks_in(objective: Objective, path: str) -> dict[str, Evasion]:
     if objective.attack is None:
         raise BadInput(f"{path}.attack", "is missing", NO_ATTACK)
     return {f"{path}.attack.ball": objective.attack}
+
+
+def _check_validation(where: str, model: Trained, data: Data) -> None:
+    if model.validation is not None and not data.validation:
+        fix = "FILE" if isinstance(data, Files) else "200"
+        raise BadInput(
+            where,
+            "has no rows: those on which the best epoch is found must be neither members nor"
+            " non-members",
+            f"Let the split have some: data: {{..., validation: {fix}}}",
+        )
 
 
 def _check_radius(where: str, change: Evasion, box: Box) -> None:

@@ -9,8 +9,7 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import nn
 
 from trilemma.attacks.evasion import Evasion, attack_of
 from trilemma.attacks.membership import (
@@ -21,7 +20,6 @@ from trilemma.attacks.membership import (
     verified_confidence,
 )
 from trilemma.core.box import UNIT, Box
-from trilemma.core.dataset import Dataset
 from trilemma.core.errors import BadInput
 from trilemma.core.generators import seeded
 from trilemma.core.pace import usual
@@ -31,23 +29,18 @@ from trilemma.experiments import selftests
 from trilemma.experiments.artifact import Artifact
 from trilemma.experiments.graph import Bench, Stage
 from trilemma.experiments.keys import digest
+from trilemma.experiments.parts import PARTS, attacked, held_out, part
+from trilemma.experiments.parts import candidates as candidates  # the stages' own word, too
 from trilemma.experiments.specs import Supplied, Trained
 from trilemma.experiments.user_model import load_user_model
 from trilemma.models import AsLogits, Tempered
 from trilemma.oracles import Local, log_probabilities
 from trilemma.training.checkpoints import Checkpoint
+from trilemma.training.devices import devices_here
 from trilemma.training.recipes import Recipe, build
 from trilemma.training.train import train
 
 UNCOUNTED = {"counts": False}
-PARTS = (
-    "members",
-    "nonmembers",
-    "shadow",
-    "auxiliary",
-    "partial_seed",  # some of the members, declared as known to an attacker
-    "victim_training_rows",
-)
 ROUNDING = 1e-6  # a rescaling may leave the box by so much
 
 
@@ -89,11 +82,11 @@ class Split(Parts):
         loaded = load(self.data)
         parts = take(loaded, self.data, stream("split", self.seed))
         arrays = {}
-        for part in PARTS:
-            index = getattr(parts, part)
+        for name in PARTS:
+            index = getattr(parts, name)
             if len(index):
-                arrays[f"{part}_x"] = np.ascontiguousarray(loaded.x[index])
-                arrays[f"{part}_y"] = np.ascontiguousarray(loaded.y[index])
+                arrays[f"{name}_x"] = np.ascontiguousarray(loaded.x[index])
+                arrays[f"{name}_y"] = np.ascontiguousarray(loaded.y[index])
         facts = {
             "classes": loaded.classes,
             "info": loaded.info.to_json(),
@@ -108,7 +101,7 @@ class Fits(Stage):
 
     Args:
         recipe: to be built for the data; None for a model that exists already.
-        box: where members and non-members must lie to be perturbed; None: nowhere.
+        box: where the rows must lie to be perturbed; None: nowhere.
         verified: bounds that must be known for each of the model's layers.
         own: the model that exists already, where bounds of it are wanted.
     """
@@ -140,12 +133,14 @@ class Fits(Stage):
         elif self.own is not None:
             model = restore(self.own, self.split, bench)
         if self.box is not None:
-            outside = int(((self.box.clip(x) - x).abs() > ROUNDING).flatten(1).any(1).sum())
+            rows = attacked(parts)
+            outside = int(((self.box.clip(rows) - rows).abs() > ROUNDING).flatten(1).any(1).sum())
             if outside:
+                span = f"[{rows.min():.4g}, {rows.max():.4g}]"
                 raise BadInput(
                     "data",
-                    f"{outside} of {len(x)} rows lie outside the box of valid inputs"
-                    f" [{self.box.low}, {self.box.high}]: they span [{x.min():.4g}, {x.max():.4g}]",
+                    f"{outside} of {len(rows)} rows lie outside the box of valid inputs"
+                    f" [{self.box.low}, {self.box.high}]: they span {span}",
                     "Rescale them, or declare the box they live in (`box: {low: , high: }`)",
                 )
         if model is not None:
@@ -171,8 +166,9 @@ class Train(Stage):
         return f"train {self.name}, seed {self.seed}"
 
     def run(self, bench: Bench) -> Artifact:
-        """Arrays: the state dict. Facts: history, number of parameters."""
+        """Arrays: the state dict. Facts: history, number of parameters, which epoch was kept."""
         parts = bench.load(self.split)
+        validation = held_out(parts, self.model.validation)
         trained = train(
             self.model.recipe,
             self.model.objective,
@@ -180,13 +176,20 @@ class Train(Stage):
             stream("train", self.seed),
             classes=int(parts.facts["classes"]),
             box=self.box,
+            validation=validation,
             checkpoint=Checkpoint(bench.scratch),
             progress=bench.progress,
+            devices=devices_here(),
         )
         state = {k: v.detach().cpu().numpy() for k, v in trained.model.state_dict().items()}
         parameters = sum(p.numel() for p in trained.model.parameters())
         history = [asdict(epoch) for epoch in trained.history]
-        return Artifact(arrays=state, facts={"history": history, "parameters": parameters})
+        facts = {"history": history, "parameters": parameters}
+        if trained.devices:
+            facts["devices"] = trained.devices
+        if validation is not None:
+            facts["kept"] = {"epoch": trained.kept, "rows": len(validation.data)}
+        return Artifact(arrays=state, facts=facts)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -382,16 +385,3 @@ class ProbeModel(Stage):
                 "determinism": selftests.determinism(model, data.x),
             },
         )
-
-
-def part(parts: Artifact, name: str) -> Dataset:
-    """One part of a split as tensors."""
-    x, y = (torch.from_numpy(np.array(parts.arrays[f"{name}_{of}"])) for of in "xy")
-    return Dataset(x, y)
-
-
-def candidates(parts: Artifact) -> tuple[Tensor, Tensor, NDArray[np.bool_]]:
-    """Members, then non-members: inputs, labels, and which they are."""
-    members, nonmembers = part(parts, "members"), part(parts, "nonmembers")
-    x, y = torch.cat([members.x, nonmembers.x]), torch.cat([members.y, nonmembers.y])
-    return x, y, np.arange(len(x)) < len(members)

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from trilemma.data.catalogue import Listed
 from trilemma.experiments.claims import Decision
+from trilemma.experiments.study import SCALES, Study, record
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -27,14 +28,25 @@ def claims_table(decisions: Sequence[Decision]) -> "Table":
     """`trilemma claims`: one line a claim, with measured and published numbers."""
     table = _table("claim", "status", "published", "measured")
     for each in decisions:
-        claim = each.claim
+        claim, study = each.claim, each.study
         measured = "\n".join(part for part in (each.measured, each.scale, each.deviation) if part)
         table.add_row(
-            f"{claim.paper}, {claim.where}\n{claim.statement}\n({claim.study})",
+            f"{study.paper}, {study.where}\n{claim.statement}\n({study.name})",
             each.status,
             claim.published,
             measured or "-",
         )
+    return table
+
+
+def studies_table(studies: Sequence[Study]) -> "Table":
+    """`trilemma claims studies`: one line a study, with the scales at which it was run."""
+    table = _table("study", "shows", "takes", "run at")
+    for each in studies:
+        ran = [scale for scale in SCALES if record(each.name, scale) is not None]
+        takes = "\n".join(f"{scale}: {words}" for scale, words in each.takes.items())
+        shows = f"{each.paper}, {each.where}\n{each.shows}"
+        table.add_row(each.name, shows, takes, ", ".join(ran) or "-")
     return table
 
 

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from trilemma.attacks.evasion import Evasion
 from trilemma.attacks.membership import (
     AdversarialConfidence,
     Confidence,
@@ -12,14 +13,17 @@ from trilemma.attacks.membership import (
 from trilemma.data import source_digest
 from trilemma.experiments import methods
 from trilemma.experiments.asking import Asking
+from trilemma.experiments.certifying import certifications, certifying
 from trilemma.experiments.declared import portable
 from trilemma.experiments.document import Json
 from trilemma.experiments.evaluation import Compare, Transfer
 from trilemma.experiments.graph import Stage
 from trilemma.experiments.inferring import Teacher
 from trilemma.experiments.keys import digest, encode
+from trilemma.experiments.leaving_out import enough_members, leaving_out
 from trilemma.experiments.plan import NOT_RECORDED, Cell, describe_recorded, recorded_cell
 from trilemma.experiments.recorded import Predictions, Which, read_recorded
+from trilemma.experiments.security import Secure
 from trilemma.experiments.shadowing import ShadowSplit, has_shadow
 from trilemma.experiments.specs import Experiment, Supplied, Trained, experiment
 from trilemma.experiments.stages import (
@@ -36,11 +40,13 @@ from trilemma.experiments.stages import (
 )
 from trilemma.experiments.user_code import user_model_fingerprint
 from trilemma.experiments.user_model import load_user_model, state_fingerprint
+from trilemma.training.devices import devices_here
 
 
 def plan_trained(table: Mapping[str, Any]) -> tuple[list[Cell], Json]:
     """One cell for each model and seed, and what the document says about the experiment."""
     declared = experiment(table)
+    devices_here()  # what cannot be used is refused before any work starts
     trained = any(isinstance(model, Trained) for model in declared.models.values())
     seeds = declared.seeds if trained else declared.seeds[:1]
     cells = [
@@ -62,6 +68,7 @@ def plan_trained(table: Mapping[str, Any]) -> tuple[list[Cell], Json]:
             **{attack: methods.recorded(attack) for attack in undeclared(declared)},
         },
         "robustness": robustness(declared),
+        "certificates": certifying(declared),
     }
     return cells, about
 
@@ -91,7 +98,8 @@ def cell(declared: Experiment, name: str, seed: int) -> Cell:
         found = recorded_cell(name, recorded, model.predictions, kinds)
         unshadowed = NOT_RECORDED if declared.shadow is not None else ""
         missing = {**found.missing, **undeclared(declared)}
-        return replace(found, missing=missing, unshadowed=unshadowed)
+        unretrained = "recorded predictions cannot be retrained" if declared.sensitivity else ""
+        return replace(found, missing=missing, unshadowed=unshadowed, unretrained=unretrained)
     data = declared.needed_data()
     split = Split(data=data, fingerprint=source_digest(data), seed=seed)
     source = tempered(origin_of(declared, split, name, seed), model.temperature)
@@ -145,7 +153,8 @@ def inputs(declared: Experiment, split: Split, source: Source, name: str) -> tup
     )
     shadows = [ShadowSplit(split=split, seed=split.seed)] if declared.shadow else []
     able = [] if own or not has_shadow(split.data) else shadows
-    return (split, *((found,) if own else ()), fits, *able)
+    enough = () if own else enough_members(declared, split, split.seed)
+    return (split, *((found,) if own else ()), fits, *able, *enough)
 
 
 def fingerprint(model: Supplied) -> str:
@@ -166,7 +175,7 @@ def recordable(attack: Membership) -> Which | None:
 def evaluations(
     declared: Experiment, split: Split, source: Source, name: str, seed: int
 ) -> dict[str, Any]:
-    """The fields `attacks`, `verified`, `benign`, `adversarial` and `thorough` of a cell."""
+    """The fields of a cell that are evaluations of its model."""
     target = Asking(split=split, source=source, box=declared.box, seed=seed, name=name)
     attacks = {
         id_: target.evaluate(attack, f"evaluate {name}, {id_}, seed {seed}")
@@ -177,11 +186,24 @@ def evaluations(
     return {
         "attacks": attacks,
         "verified": {prefix: attacks[id_] for id_, prefix in declared.verified_ids().items()},
+        "certified": certifications(declared, target),
+        "security": secured(target, measured) if measured else None,
         "benign": target.accuracy(None, f"evaluate {name}, seed {seed}"),
         "adversarial": target.accuracy(measured, under) if measured else None,
         "thorough": compared(declared, target),
         **shadowed(declared, target),
+        **leaving_out(declared, target),
     }
+
+
+def secured(target: Asking, measured: Evasion) -> Secure:
+    """What the losses of non-members tell of their security under the attack."""
+    return Secure(
+        benign=target.responses(None),
+        adversarial=target.responses(measured),
+        seed=target.seed,
+        name=f"tell secure from insecure rows of {target.name}, seed {target.seed}",
+    )
 
 
 def compared(declared: Experiment, target: Asking) -> Compare | None:
@@ -230,6 +252,8 @@ def describe(model: Trained | Supplied | Predictions) -> Json:
     """A model in plain words, for the report."""
     if isinstance(model, Trained):
         about = {"recipe": methods.text(model.recipe), "objective": methods.text(model.objective)}
+        if model.validation is not None:
+            about["validation"] = methods.text(model.validation)
         return {**about, **_warmth(model)}
     if isinstance(model, Supplied):
         weights = {"weights": model.weights.name} if model.weights else {}

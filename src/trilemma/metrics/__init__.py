@@ -14,9 +14,12 @@ from trilemma.metrics.held_out import Halves, HeldOut, halves, held_out
 from trilemma.metrics.histograms import confidence_histogram, loss_histogram
 from trilemma.metrics.leakage import MembershipMetrics, membership
 from trilemma.metrics.operating import precision_at, tpr_at
+from trilemma.metrics.radii import certified_shares
 from trilemma.metrics.rates import Flagged, accuracy, rate
 from trilemma.metrics.records import combine, to_json
 from trilemma.metrics.roc import Curve, Roc, roc, thin
+from trilemma.metrics.security import Security, security
+from trilemma.metrics.sensitivity import Sensitivity, sensitivity
 from trilemma.metrics.transferred import Transferred, chosen_on_shadow, transferred_threshold
 
 __all__ = [
@@ -32,10 +35,13 @@ __all__ = [
     "NotEvaluable",
     "Replicates",
     "Roc",
+    "Security",
+    "Sensitivity",
     "Transferred",
     "accuracy",
     "best_class_thresholds",
     "bootstrap",
+    "certified_shares",
     "chosen_on_shadow",
     "class_decisions",
     "class_thresholds",
@@ -50,6 +56,8 @@ __all__ = [
     "precision_at",
     "rate",
     "roc",
+    "security",
+    "sensitivity",
     "thin",
     "to_json",
     "tpr_at",

@@ -2,6 +2,7 @@
 
 from trilemma.training.augmentation import Augmentation, Crop, Flip, augmented
 from trilemma.training.checkpoints import Checkpoint
+from trilemma.training.devices import Devices, launch
 from trilemma.training.fit import Step, fit
 from trilemma.training.objectives import (
     L1,
@@ -51,6 +52,7 @@ __all__ = [
     "Constant",
     "Cosine",
     "Crop",
+    "Devices",
     "DistributionalTraining",
     "DomainAdaptation",
     "Epoch",
@@ -78,6 +80,7 @@ __all__ = [
     "augmented",
     "build",
     "fit",
+    "launch",
     "robust_accuracy",
     "train",
 ]

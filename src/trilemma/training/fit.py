@@ -3,18 +3,16 @@
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TypeAlias
 
-from torch import Generator, Tensor, nn
+from torch import Generator, nn
 from torch.optim import Optimizer
 
 from trilemma.core.box import UNIT, Box
 from trilemma.core.errors import TrainingDiverged
 from trilemma.core.generators import global_from
 from trilemma.core.modes import training
-from trilemma.training.objectives import Batch, Standing, Term
-
-Given: TypeAlias = tuple[Tensor, Tensor] | tuple[Tensor, Tensor, Standing]
+from trilemma.training.engine import ALONE, Engine, Given
+from trilemma.training.objectives import Batch, Term
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +41,7 @@ def fit(  # noqa: PLR0913
     box: Box = UNIT,
     clip_norm: float | None = None,
     first: int = 0,
+    engine: Engine = ALONE,
 ) -> Iterator[Step]:
     """Train `model` in place, one step for each batch drawn; the caller logs, saves and stops.
 
@@ -61,6 +60,9 @@ def fit(  # noqa: PLR0913
         clip_norm: longest gradient (Euclidean, over all parameters); longer ones are shortened
             to it. None never shortens.
         first: number of the first step, for errors and records.
+        engine: where this process is one of several that train the model (`launch`): all are given
+            the same batches and equal generators, and take the same steps. The model must be on
+            the engine's device.
 
     Yields:
         One `Step` after each update.
@@ -81,16 +83,17 @@ def fit(  # noqa: PLR0913
         True
     """
     for number, given in enumerate(batches, start=first):
-        x, y, standing = given if len(given) == 3 else (*given, None)
+        (x, y, standing), weight = engine.share(given)
         with training(model), global_from(rng):
             batch = Batch(x, y, rng, strength=strength, box=box, standing=standing)
             optimiser.zero_grad(set_to_none=True)
-            loss = objective(model, batch)
+            loss = weight * objective(model, batch)
             loss.backward()
+            value = engine.add_up(loss, model)
             norm = nn.utils.clip_grad_norm_(model.parameters(), clip_norm or math.inf)
-            value = loss.item()
             if not math.isfinite(value + norm.item()):
                 rate = float(optimiser.param_groups[0]["lr"])
                 raise TrainingDiverged(step=number, loss=value, learning_rate=rate)
             optimiser.step()
-        yield Step(number=number, loss=value, rows=len(x))
+        engine.align(rng)
+        yield Step(number=number, loss=value, rows=len(given[0]))

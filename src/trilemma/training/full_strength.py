@@ -3,7 +3,6 @@
 from trilemma.core.errors import BadInput
 from trilemma.training.objectives import Scaled, Sum, Term
 from trilemma.training.recipes import Recipe
-from trilemma.training.schedule import strength
 
 
 def check_full_strength(recipe: Recipe, objective: Term, where: str = "recipe") -> None:
@@ -17,7 +16,7 @@ def check_full_strength(recipe: Recipe, objective: Term, where: str = "recipe") 
     Raises:
         BadInput: the objective attacks or verifies, and no epoch does so at the full radius.
     """
-    last = strength(recipe.epochs - 1, warmup=recipe.warmup, ramp=recipe.ramp)
+    last = recipe.strength(recipe.epochs - 1)
     if last == 1 or not scaled_by_strength(objective):
         return
     reached = "none of" if last == 0 else f"{last:.2g} of"

@@ -1,6 +1,7 @@
 """Recipes: an architecture with the schedule that trains it."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import field
 from typing import Annotated, Any, ClassVar, TypeAlias
 
 from pydantic import Field
@@ -29,10 +30,12 @@ from trilemma.training.schedule import (
     Course,
     Optimiser,
     Positive,
+    strength,
 )
 
 Count: TypeAlias = Annotated[int, Field(ge=1)]
 Epochs: TypeAlias = Annotated[int, Field(ge=0)]
+RampPower: TypeAlias = Annotated[float, Field(ge=1, allow_inf_nan=False)]
 Dropped: TypeAlias = Annotated[float, Field(ge=0, lt=1)]  # share of the hidden values
 
 
@@ -46,6 +49,8 @@ class Schedule:
         warmup: epochs at the start in which an attack has no radius (natural training).
         ramp: epochs after them in which the radius goes up to its full size. Where there is a
             radius, at least one epoch must follow.
+        ramp_power: of the way up the ramp: 1 goes by equal steps; 4, with a slow start, suits
+            intervals, which even a thousandth of the radius blows up in a deep network.
         optimiser: what steps.
         course: how its learning rate goes over the epochs.
         clip_norm: longest gradient of a step; None for any.
@@ -57,11 +62,16 @@ class Schedule:
     batch: Count = 50
     warmup: Epochs = 0
     ramp: Epochs = 0
+    ramp_power: RampPower = field(default=1.0, metadata={"counts": "unless default"})
     optimiser: Optimiser = Adam()
     course: Course = Cosine()
     clip_norm: Positive | None = None
     augmentation: tuple[Augmentation, ...] = ()
     noise: PixelDP | None = None
+
+    def strength(self, epoch: int) -> float:
+        """The share of an attack's radius in `epoch` (from 0)."""
+        return strength(epoch, warmup=self.warmup, ramp=self.ramp, power=self.ramp_power)
 
 
 @dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})

@@ -109,16 +109,20 @@ def rate_share(course: Course, epoch: int, epochs: int) -> float:
     return 1.0
 
 
-def strength(epoch: int, *, warmup: int, ramp: int) -> float:
+def strength(epoch: int, *, warmup: int, ramp: int, power: float = 1.0) -> float:
     """The share of an attack's radius in `epoch` (from 0): 0 in the warm-up, then up to 1.
 
     Args:
         epoch: from 0.
         warmup: epochs without attack.
         ramp: epochs on the way from 0 to 1, ends excluded.
+        power: of the share of the way; 1 goes up by equal steps.
 
     Example:
         >>> [strength(epoch, warmup=2, ramp=3) for epoch in range(7)]
         [0.0, 0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
+        >>> [strength(epoch, warmup=0, ramp=3, power=2.0) for epoch in range(4)]
+        [0.0625, 0.25, 0.5625, 1.0]
     """
-    return 0.0 if epoch < warmup else min(1.0, (epoch - warmup + 1) / (ramp + 1))
+    share = (epoch - warmup + 1) / (ramp + 1)
+    return 0.0 if epoch < warmup else float(min(1.0, share) ** power)

@@ -5,7 +5,7 @@ import dataclasses
 import hashlib
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -19,19 +19,19 @@ from trilemma.core.types import Classifier, Fit
 from trilemma.oracles import log_probabilities
 from trilemma.training.augmentation import augmented
 from trilemma.training.checkpoints import Checkpoint, content, load_checkpoint, save_checkpoint
-from trilemma.training.fit import Given, fit
+from trilemma.training.devices import Devices, Progress, launch, unheard
+from trilemma.training.engine import ALONE, Engine, Given, check_apart
+from trilemma.training.fit import fit
 from trilemma.training.full_strength import check_full_strength
 from trilemma.training.objectives import Standing, Term
 from trilemma.training.recipes import Recipe, build
-from trilemma.training.schedule import optimiser_of, rate_share, strength
-from trilemma.training.validation import Validation, best_of, robust_accuracy, spent, stream
+from trilemma.training.schedule import optimiser_of, rate_share
+from trilemma.training.validation import Validation, best_of, spent, stream, withstood
 
 PATIENCE = 10  # epochs in a row at the loss of an uninformed answer before a collapse is called
 FEWEST = 3  # such epochs that make a collapse where the training ends before PATIENCE
 NEAR = 0.01  # relative distance from that loss; largest spread of answers that ignore the input
 SAMPLE = 256  # rows that are asked whether the answers depend on the input
-
-Progress = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,10 +54,18 @@ class Epoch:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A trained model, in eval mode, and its epochs."""
+    """A trained model, in eval mode, its epochs, and the devices it was trained on, if chosen."""
 
     model: nn.Module
     history: tuple[Epoch, ...]
+    devices: str = ""
+
+    @property
+    def kept(self) -> int:
+        """The epoch, from 1, whose weights the model has."""
+        scores = _scores(self.history)  # of the last epochs, since strength never falls
+        before = len(self.history) - len(scores)
+        return before + 1 + best_of(scores) if scores else before
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,6 +76,7 @@ class _Training:
     objective: Term
     data: Dataset
     seed: int
+    classes: int
     box: Box
     validation: Validation | None
     standing: Standing
@@ -84,6 +93,7 @@ def train(  # noqa: PLR0913
     validation: Validation | None = None,
     checkpoint: Checkpoint | None = None,
     progress: Progress | None = None,
+    devices: Devices | None = None,
 ) -> Trained:
     """Train a fresh model as `recipe` says.
 
@@ -102,43 +112,77 @@ def train(  # noqa: PLR0913
             strength; None keeps the last one's. It changes no step.
         checkpoint: where to save to, and to continue from; None for neither.
         progress: called after each epoch with epochs done, epochs in all, and a note.
+        devices: on which the training runs; None is this process, on the CPU. Others change the
+            result by rounding only.
 
     Raises:
         BadInput: no rows; labels out of range; an architecture that does not take such inputs; an
-            objective that attacks or verifies, and a schedule that never reaches its full radius.
+            objective that attacks or verifies, and a schedule that never reaches its full radius;
+            several devices, and a term or layer for which a batch cannot be shared.
+        MissingExtra: devices, and Lightning Fabric is not installed.
         TrainingDiverged: the loss left the numbers.
         TrainingCollapsed: the model came to answer the same to every input.
     """
     _check(data, classes)
     check_full_strength(recipe, objective)
-    rng = seeded(seed)
-    model = build(recipe, data.x.shape[1:], classes, rng)
-    # The best so far goes into the checkpoints beside the model
-    kept = nn.ModuleList([model] if validation is None else [model, copy.deepcopy(model)])
-    optimiser = optimiser_of(recipe.optimiser, model.parameters())
     standing = Standing(torch.randperm(len(data), generator=stream("standing", seed)), len(data))
-    training = _Training(recipe, objective, data, seed, box, validation, standing)
+    training = _Training(recipe, objective, data, seed, classes, box, validation, standing)
+    if devices is None:
+        return _carried_out(training, ALONE, checkpoint, progress or unheard)
+    if devices.count > 1:
+        check_apart(_built(training), objective)
+    state, history, name = launch(devices, _there, training, checkpoint, progress=progress)
+    model = _built(training)
+    model.load_state_dict(state)
+    return Trained(model=model.eval(), history=history, devices=name)
+
+
+def _there(
+    engine: Engine, progress: Progress, training: "_Training", checkpoint: Checkpoint | None
+) -> tuple[dict[str, Tensor], tuple[Epoch, ...], str]:
+    """The training on a device, or in one of several processes: weights on the CPU, epochs."""
+    done = _carried_out(training, engine, checkpoint, progress)
+    state = {name: w.cpu() for name, w in done.model.state_dict().items()}
+    return state, done.history, engine.name
+
+
+def _carried_out(
+    training: _Training, engine: Engine, checkpoint: Checkpoint | None, progress: Progress
+) -> Trained:
+    recipe, data = training.recipe, training.data
+    rng = seeded(training.seed)
+    model = engine.place(_built(training, rng))
+    # The best so far goes into the checkpoints beside the model
+    best = [] if training.validation is None else [copy.deepcopy(model)]
+    kept = nn.ModuleList([model, *best])
+    optimiser = optimiser_of(recipe.optimiser, model.parameters())
     history: list[Epoch] = []
     identity = ""
     if checkpoint is not None:
         identity = _identity(training)
         saved = load_checkpoint(checkpoint.folder, identity, kept, optimiser, rng)
         history = [Epoch(**each) for each in saved]
-    uninformed = _uninformed(data.y, classes)
+    uninformed = _uninformed(data.y, training.classes)
     last_save = time.monotonic()
     while not _ended(training, history):
-        history.append(_epoch(training, model, optimiser, rng, len(history)))
-        if validation is not None and _best_yet(history):
+        history.append(_epoch(training, engine, model, optimiser, rng, len(history)))
+        if best and _best_yet(history):
             kept[-1].load_state_dict(model.state_dict())
         ended = _ended(training, history)
-        _refuse_collapse(history, model, data.x[:SAMPLE], uninformed, ended=ended)
+        _refuse_collapse(history, model, engine.here(data.x[:SAMPLE]), uninformed, ended=ended)
+        if not engine.leads:
+            continue
         if checkpoint is not None and time.monotonic() - last_save >= checkpoint.every_seconds:
             rows = [dataclasses.asdict(each) for each in history]
             save_checkpoint(checkpoint.folder, identity, kept, optimiser, rng, rows)
             last_save = time.monotonic()
-        if progress is not None:
-            progress(len(history), recipe.epochs, f"loss {history[-1].loss:.4f}")
+        progress(len(history), recipe.epochs, f"loss {history[-1].loss:.4f}")
     return Trained(model=kept[-1].eval(), history=tuple(history))
+
+
+def _built(training: _Training, rng: Generator | None = None) -> nn.Module:
+    shape = training.data.x.shape[1:]
+    return build(training.recipe, shape, training.classes, rng or seeded(training.seed))
 
 
 def as_fit(recipe: Recipe, objective: Term, *, classes: int, box: Box = UNIT) -> Fit:
@@ -152,6 +196,7 @@ def as_fit(recipe: Recipe, objective: Term, *, classes: int, box: Box = UNIT) ->
 
 def _epoch(
     training: _Training,
+    engine: Engine,
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
     rng: Generator,
@@ -161,7 +206,7 @@ def _epoch(
     rate = recipe.optimiser.learning_rate * rate_share(recipe.course, epoch, recipe.epochs)
     for group in optimiser.param_groups:
         group["lr"] = rate
-    share = strength(epoch, warmup=recipe.warmup, ramp=recipe.ramp)
+    share = recipe.strength(epoch)
     steps = fit(
         model,
         _shuffled(training, rng),
@@ -172,9 +217,10 @@ def _epoch(
         box=training.box,
         clip_norm=recipe.clip_norm,
         first=epoch * math.ceil(rows / recipe.batch),
+        engine=engine,
     )
     total = math.fsum(step.loss * step.rows for step in steps)
-    score = _score(training, model) if share == 1 else None
+    score = _score(training, engine, model) if share == 1 else None
     return Epoch(loss=total / rows, strength=share, learning_rate=rate, robust_accuracy=score)
 
 
@@ -186,12 +232,14 @@ def _shuffled(training: _Training, rng: Generator) -> Iterator[Given]:
         yield x, data.y[index], training.standing[index]
 
 
-def _score(training: _Training, model: nn.Module) -> float | None:
+def _score(training: _Training, engine: Engine, model: nn.Module) -> float | None:
     """From the same starts in each epoch, so that epochs compare."""
     held_out, rng = training.validation, stream("validation", training.seed)
     if held_out is None:
         return None
-    return robust_accuracy(model, held_out.data, held_out.attack, box=training.box, rng=rng)
+    mine = engine.rows(held_out.data)
+    right = withstood(model, mine, held_out.attack, box=training.box, rng=rng)
+    return engine.total(right) / len(held_out.data)
 
 
 def _scores(history: Sequence[Epoch]) -> list[float]:

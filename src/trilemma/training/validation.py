@@ -52,11 +52,25 @@ def robust_accuracy(
 
     A row on which the attack fails (NaN) does not count as right.
     """
+    return withstood(model, data, attack, box=box, rng=rng) / len(data)
+
+
+def withstood(
+    model: nn.Module,
+    data: Dataset,
+    attack: Evasion,
+    *,
+    box: Box = UNIT,
+    rng: Generator,
+) -> int:
+    """How many of the rows the model classifies right under attack."""
+    if len(data) == 0:
+        return 0
     rows = usual(data.x).rows  # a measured pace would repeat but for rounding
     x_adv = attack_of(attack)(model, data.x, data.y, attack, box=box, rng=rng, batch=rows)
     sound = x_adv.isfinite().flatten(1).all(1)
     answers = log_probabilities(model, x_adv[sound]).argmax(1)
-    return float((answers == data.y[sound]).sum()) / len(data)
+    return int((answers == data.y[sound]).sum())
 
 
 def best_of(scores: Sequence[float]) -> int:

@@ -1,12 +1,23 @@
 """One way to walk a zip, a tar or the folder that it unpacks to."""
 
+import io
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from trilemma.core.errors import BadInput
+
+_DAMAGED = (
+    zipfile.BadZipFile,
+    tarfile.TarError,
+    EOFError,
+    zlib.error,
+    OSError,
+    RuntimeError,  # a zip that is encrypted, or compressed in a way that Python does not know
+)
 
 
 def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
@@ -27,19 +38,44 @@ def walk(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes
             if each.is_file() and wanted(name):
                 yield name, each.read_bytes()
         return
-    try:
+    with _whole(str(path)):
         if path.suffix == ".zip":
             yield from _zip(path, wanted)
         elif ".tar" in path.name or path.suffix == ".tgz":
             yield from _tar(path, wanted)
         elif wanted(path.name):
             yield path.name, path.read_bytes()
-    except (zipfile.BadZipFile, tarfile.TarError, EOFError, zlib.error, OSError) as error:
-        raise BadInput(str(path), f"is damaged ({error})", "Fetch it again") from None
 
 
-def _zip(path: Path, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
-    with zipfile.ZipFile(path) as archive:
+def walk_inner(
+    path: Path, name: str, content: bytes, wanted: Callable[[str], bool]
+) -> Iterator[tuple[str, bytes]]:
+    """As `walk`, of a zip that lies in an archive or folder.
+
+    Args:
+        path: the archive or folder.
+        name: of the zip in it.
+        content: of the zip.
+        wanted: of a name in the zip.
+
+    Raises:
+        BadInput: the zip is damaged.
+    """
+    with _whole(f"{path}: {name}"):
+        yield from _zip(io.BytesIO(content), wanted)
+
+
+@contextmanager
+def _whole(what: str) -> Iterator[None]:
+    """What the libraries say of a damaged or encrypted archive, in our words."""
+    try:
+        yield
+    except _DAMAGED as error:
+        raise BadInput(what, f"is damaged ({error})", "Fetch it again") from None
+
+
+def _zip(archived: Path | io.BytesIO, wanted: Callable[[str], bool]) -> Iterator[tuple[str, bytes]]:
+    with zipfile.ZipFile(archived) as archive:
         for info in archive.infolist():
             if not info.is_dir() and wanted(info.filename):
                 yield info.filename, archive.read(info)

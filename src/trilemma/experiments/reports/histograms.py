@@ -1,7 +1,11 @@
-"""Losses and confidences of members and non-members (Song et al. 2019, fig. 1)."""
+"""Losses and confidences of members and non-members, of secure and insecure rows (figs. 1, 7).
+
+Song, Shokri and Mittal, CCS 2019.
+"""
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
 
 from trilemma.experiments.reports.document import Document, Number
@@ -20,7 +24,34 @@ from trilemma.experiments.reports.figures import (
 )
 
 DWARFED = 4  # axes that would be stretched more than this stay different
-SIDES = ("members", "nonmembers")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One of two samples.
+
+    Args:
+        key: under which its counts stand.
+        name: for legends and tables.
+        words: what its rows are, in a sentence.
+        ink: name of the CSS variable with its colour.
+    """
+
+    key: str
+    name: str
+    words: str
+    ink: str
+
+
+Sides = tuple[Side, Side]
+MEMBERSHIP: Sides = (
+    Side(key="members", name="Members", words="members", ink="--members"),
+    Side(key="nonmembers", name="Non-members", words="non-members", ink="--nonmembers"),
+)
+SECURITY: Sides = (
+    Side(key="secure", name="Secure", words="secure non-members", ink="--secure"),
+    Side(key="insecure", name="Insecure", words="insecure ones", ink="--insecure"),
+)
 
 
 def losses(document: Document) -> list[Figure]:
@@ -33,28 +64,71 @@ def confidences(document: Document) -> list[Figure]:
     return _all(document, "histogram", "confidence", "Confidence in the true label")
 
 
+def security(document: Document) -> list[Figure]:
+    """Losses of secure and of insecure non-members as they are: one plot a model (fig. 7)."""
+    drawn = [
+        _Panel(
+            id=f"security-{index}",
+            group="security",
+            title=f"{titles(document)[name]}: loss, secure and insecure non-members",
+            caption=f"{titles(document)[name]}, non-members",
+            histogram=model["security"]["loss"],
+            seed=drawn_seed(document, model["security"]["loss"]),
+        )
+        for index, (name, model) in enumerate(document["models"].items())
+        if "loss" in model.get("security", {})
+    ]
+    return _panels(drawn, "loss", "Cross-entropy loss (nats)", SECURITY)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Panel:
+    """One histogram; those of a group share a scale."""
+
+    id: str
+    group: str
+    title: str
+    caption: str
+    histogram: Json
+    seed: int | None
+
+
 def _all(document: Document, part: str, what: str, unit: str) -> list[Figure]:
     order = attacks(document)
     drawn = sorted(curves(document, part), key=lambda each: (order.index(each[2]), each[0]))
-    top = max((_top(curve[part]) for _, _, _, curve in drawn), default=1.0)
-    least = min((_least(curve[part]) for _, _, _, curve in drawn), default=1.0)
-    reaches = _reaches(drawn, part)
-    figures = []
+    panels = []
     for index, model, attack, curve in drawn:
         name, method = titles(document)[model], method_title(document, attack)
-        histogram = curve[part]
+        panels.append(
+            _Panel(
+                id=f"{part}-{order.index(attack)}-{index}",
+                group=attack,
+                title=f"{name}: {method}, {what}",
+                caption=f"{name}, {method}",
+                histogram=curve[part],
+                seed=drawn_seed(document, curve),
+            )
+        )
+    return _panels(panels, what, unit, MEMBERSHIP)
+
+
+def _panels(drawn: Sequence[_Panel], what: str, unit: str, sides: Sides) -> list[Figure]:
+    top = max((_top(panel.histogram, sides) for panel in drawn), default=1.0)
+    least = min((_least(panel.histogram, sides) for panel in drawn), default=1.0)
+    reaches = _reaches(drawn)
+    figures = []
+    for panel in drawn:
+        histogram, reach = panel.histogram, reaches[panel.group]
         figures.append(
             Figure(
-                id=f"{part}-{order.index(attack)}-{index}",
-                title=f"{name}: {method}, {what}",
-                words=_words(
-                    histogram, drawn_seed(document, curve), what, shared=reaches[attack] > 0
-                ),
-                data=[_bars(histogram), _stairs(histogram)],
+                id=panel.id,
+                title=panel.title,
+                words=_words(histogram, panel.seed, what, sides, shared=reach > 0),
+                data=[_bars(histogram, sides[0]), _stairs(histogram, sides[1])],
                 layout=layout(
                     barmode="overlay",
                     bargap=0,
-                    xaxis=_bins(histogram, unit, reaches[attack] or _end(histogram["edges"])),
+                    xaxis=_bins(histogram, unit, reach or _end(histogram["edges"])),
                     yaxis=axis(
                         title=titled("Share of rows"),
                         ticksuffix=" %",
@@ -62,7 +136,7 @@ def _all(document: Document, part: str, what: str, unit: str) -> list[Figure]:
                         nticks=6,
                     ),
                 ),
-                tables=[_table(name, method, histogram, unit)],
+                tables=[_table(panel.caption, histogram, unit, sides)],
                 height=280,
                 log_range=(math.log10(50 * least), math.log10(130 * top)),
             )
@@ -76,41 +150,41 @@ def shares(counts: Sequence[Number]) -> list[float]:
     return [count / total if total else 0.0 for count in counts]
 
 
-def _top(histogram: Json) -> float:
-    return max(max(shares(histogram[side]), default=0.0) for side in SIDES) or 1.0
+def _top(histogram: Json, sides: Sides) -> float:
+    return max(max(shares(histogram[side.key]), default=0.0) for side in sides) or 1.0
 
 
-def _least(histogram: Json) -> float:
+def _least(histogram: Json, sides: Sides) -> float:
     """The smallest share that is not 0: where a logarithmic axis must begin."""
-    some = [share for side in SIDES for share in shares(histogram[side]) if share > 0]
+    some = [share for side in sides for share in shares(histogram[side.key]) if share > 0]
     return min(some, default=1.0)
 
 
-def _bars(histogram: Json) -> Json:
-    """Members as filled bars."""
-    counts = histogram["members"]
+def _bars(histogram: Json, side: Side) -> Json:
+    """One side as filled bars."""
+    counts = histogram[side.key]
     return {
         "type": "bar",
-        "name": "Members",
+        "name": side.name,
         "x": [index + 0.5 for index in range(len(counts))],
         "y": [100 * share for share in shares(counts)],
         "width": 1,
-        "marker": {"color": "--members", "line": {"width": 0}},
-        **_hover(histogram, "members"),
+        "marker": {"color": side.ink, "line": {"width": 0}},
+        **_hover(histogram, side.key),
     }
 
 
-def _stairs(histogram: Json) -> Json:
-    """Non-members as the outline of their bars, so that neither side covers the other."""
-    part = [100 * share for share in shares(histogram["nonmembers"])]
+def _stairs(histogram: Json, side: Side) -> Json:
+    """The other one as the outline of its bars, so that neither side covers the other."""
+    part = [100 * share for share in shares(histogram[side.key])]
     return {
         "type": "scatter",
         "mode": "lines",
-        "name": "Non-members",
+        "name": side.name,
         "x": list(range(len(part) + 1)),
         "y": [*part, *part[-1:]],
-        "line": {"shape": "hv", "color": "--nonmembers", "width": 2.5},
-        **_hover(histogram, "nonmembers"),
+        "line": {"shape": "hv", "color": side.ink, "width": 2.5},
+        **_hover(histogram, side.key),
     }
 
 
@@ -159,11 +233,11 @@ def _end(edges: Sequence[Number | None]) -> float:
     return (edges[0] or 0.0) + (len(edges) - 1) * width if width else 0.0
 
 
-def _reaches(drawn: Sequence[tuple[int, str, str, Json]], part: str) -> dict[str, float]:
-    """Attack -> where its axes end: at one value for all models, unless that dwarfs one of them."""
+def _reaches(drawn: Sequence[_Panel]) -> dict[str, float]:
+    """Group -> where its axes end: at one value for all models, unless that dwarfs one of them."""
     ends: dict[str, list[float]] = {}
-    for _, _, attack, curve in drawn:
-        ends.setdefault(attack, []).append(_end(curve[part]["edges"]))
+    for panel in drawn:
+        ends.setdefault(panel.group, []).append(_end(panel.histogram["edges"]))
     return {a: max(each) if max(each) <= DWARFED * min(each) else 0.0 for a, each in ends.items()}
 
 
@@ -191,18 +265,17 @@ def _names(histogram: Json) -> list[str]:
     ]
 
 
-def _words(histogram: Json, seed: int | None, what: str, *, shared: bool) -> str:
-    counts = {key: sum(histogram[key]) for key in SIDES}
-    words = f"{counts['members']:g} members and {counts['nonmembers']:g} non-members"
+def _words(histogram: Json, seed: int | None, what: str, sides: Sides, *, shared: bool) -> str:
+    words = " and ".join(f"{sum(histogram[side.key]):g} {side.words}" for side in sides)
     words += f" of seed {seed}." if seed is not None else "."
     if not shared:
         words += " The axis differs from model to model."
     if histogram.get("open_ended") or histogram["edges"][-1] is None:
         words += " The last bin also holds everything above it."
-    middle = [_median_bin(histogram, key) for key in SIDES]
-    words += f" Medians in the bins {middle[0]} (members), {middle[1]} (non-members)."
-    if histogram.get("zero_members") or histogram.get("zero_nonmembers"):
-        zero = [100 * histogram.get(f"zero_{key}", 0.0) for key in SIDES]
+    middle = [f"{_median_bin(histogram, s.key)} ({s.name.lower()})" for s in sides]
+    words += f" Medians in the bins {', '.join(middle)}."
+    zero = [100 * histogram.get(f"zero_{side.key}", 0.0) for side in sides]
+    if any(zero):
         words += f" {what.capitalize()} exactly 0: {zero[0]:.2f} % and {zero[1]:.2f} %."
     return words
 
@@ -218,11 +291,11 @@ def _median_bin(histogram: Json, side: str) -> str:
     return "n/a"
 
 
-def _table(name: str, method: str, histogram: Json, unit: str) -> Table:
-    member, other = histogram["members"], histogram["nonmembers"]
+def _table(caption: str, histogram: Json, unit: str, sides: Sides) -> Table:
+    member, other = (histogram[side.key] for side in sides)
     return Table(
-        caption=f"{name}, {method}: rows a bin",
-        columns=[unit, "Members", "Non-members"],
+        caption=f"{caption}: rows a bin",
+        columns=[unit, *(side.name for side in sides)],
         rows=[
             [bin_, f"{one:g}", f"{two:g}"]
             for bin_, one, two in zip(_names(histogram), member, other, strict=False)

@@ -16,12 +16,14 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 from trilemma.core.errors import TrilemmaError
-from trilemma.experiments.reports import histograms, tables
+from trilemma.experiments.reports import histograms, security, sensitivity, tables
+from trilemma.experiments.reports.certified import certified
 from trilemma.experiments.reports.document import Document
 from trilemma.experiments.reports.figures import Figure, titles
 from trilemma.experiments.reports.glance import glance
 from trilemma.experiments.reports.quantities import accuracies, quantity
 from trilemma.experiments.reports.roc import roc
+from trilemma.experiments.reports.tradeoff import tradeoffs
 from trilemma.experiments.reports.verdict import incomplete
 
 STATUS = {
@@ -69,10 +71,15 @@ def render_html(document: Document) -> str:
             created=_date(document["created"]),
             incomplete=incomplete(document) if document["status"] == "incomplete" else "",
             figures=figures,
+            secure=security.counts(document),
             grid=tables.side_by_side(document),
             more_grids=[*tables.each_seed(document), *tables.each_label(document)],
             accuracies=accuracies(document).values(),
-            metrics=[quantity(name) for name in tables.metric_names(document)],
+            metrics=[
+                *security.quantities(document, security.ALL).values(),
+                *sensitivity.quantities(document, sensitivity.ALL).values(),
+                *(quantity(name) for name in tables.metric_names(document)),
+            ],
             spec=_yaml(document["provenance"]["spec"]),
             checks=CHECKS,
             explained=EXPLAINED,
@@ -126,9 +133,13 @@ def _figures(document: Document) -> Mapping[str, Sequence[Figure]]:
     curve = roc(document)
     return {
         "glance": [glance(document)] if document["models"] else [],
+        "tradeoff": tradeoffs(document),
+        "certified": certified(document),
         "roc": [curve] if curve else [],
+        "sensitivity": sensitivity.sensitivities(document),
         "loss": histograms.losses(document),
         "confidence": histograms.confidences(document),
+        "security": histograms.security(document),
     }
 
 

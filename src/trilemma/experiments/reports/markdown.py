@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from trilemma.experiments.reports import certified, security, sensitivity
 from trilemma.experiments.reports.document import Document
 from trilemma.experiments.reports.figures import attacks, method_title, titles
 from trilemma.experiments.reports.quantities import (
@@ -76,6 +77,16 @@ def _table(document: Document) -> Iterator[str]:
     models = list(document["models"].values())
     for name, kind in accuracies(document).items():
         yield _row(kind, kind.label, [model["accuracy"].get(name, ABSENT) for model in models])
+    for name, kind in security.quantities(document).items():
+        found = [security.numbers(model).get(name, ABSENT) for model in models]
+        yield _row(kind, kind.label, found)
+    for name, kind in sensitivity.quantities(document).items():
+        found = [sensitivity.numbers(model).get(name, ABSENT) for model in models]
+        yield _row(kind, kind.label, found)
+    for shares in certified.by_radius(document):
+        yield f"| **{escaped(shares.title)}** |" + " |" * len(models)
+        for radius, metrics in shares.rows:
+            yield _row(certified.KIND, f"radius {radius:.4g}", list(metrics))
     for attack in attacks(document):
         yield f"| **{escaped(method_title(document, attack))}** |" + " |" * len(models)
         for name in (*METRICS, *measured(document, SOMETIMES)):

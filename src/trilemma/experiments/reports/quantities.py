@@ -337,6 +337,17 @@ def evaluable(metric: Metric | None) -> bool:
     return metric is not None and "not_evaluable" not in metric
 
 
+def shared_attacks(document: Document) -> set[str]:
+    """The attacks that were evaluated on every model on which any was: models compare by them."""
+    name = "best_threshold_accuracy"
+    each = [
+        {attack for attack, found in model["membership"].items() if evaluable(found.get(name))}
+        for model in document["models"].values()
+    ]
+    able = [attacks for attacks in each if attacks]
+    return set.intersection(*able) if able else set()
+
+
 def strongest(
     membership: Mapping[str, Mapping[str, Metric]], among: Collection[str] | None = None
 ) -> str | None:

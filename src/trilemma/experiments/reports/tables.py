@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from trilemma.experiments.reports import security, sensitivity
 from trilemma.experiments.reports.document import Document
 from trilemma.experiments.reports.figures import attacks, method_title, titles
 from trilemma.experiments.reports.quantities import (
@@ -17,6 +18,8 @@ from trilemma.experiments.reports.quantities import (
 )
 
 ABSENT: Metric = {"not_evaluable": "not part of this audit"}
+LEFT_OUT = "Single members left out of the training"
+TOLD = "Secure and insecure test rows"
 RANKS = (  # order of the metrics; what is not here follows in the document's own order
     *("best_threshold_accuracy", "held_out_threshold_accuracy", "class_threshold_accuracy"),
     *("shadow_threshold_accuracy", "advantage", "auc"),
@@ -84,6 +87,16 @@ def side_by_side(document: Document) -> Grid:
             ],
         )
     ]
+    told = [
+        _row(kind, [security.numbers(model).get(name, ABSENT) for model in models])
+        for name, kind in security.quantities(document, security.ALL).items()
+    ]
+    groups += [Group(title=TOLD, rows=told)] if told else []
+    changed = [
+        _row(kind, [sensitivity.numbers(model).get(name, ABSENT) for model in models])
+        for name, kind in sensitivity.quantities(document, sensitivity.ALL).items()
+    ]
+    groups += [Group(title=LEFT_OUT, rows=changed)] if changed else []
     groups += [
         Group(title=method_title(document, attack), rows=list(_attack(attack, models)))
         for attack in attacks(document)
@@ -100,9 +113,10 @@ def side_by_side(document: Document) -> Grid:
 def each_seed(document: Document) -> Iterator[Grid]:
     """For each model with several seeds: each metric, one column a seed."""
     seeds = document["provenance"]["seeds"]
-    own = accuracies(document)
+    own = {**accuracies(document), **security.QUANTITIES, **sensitivity.QUANTITIES}
     for name, model in document["models"].items():
         parts = {"The model itself": model["accuracy"]}
+        parts |= {TOLD: security.numbers(model), LEFT_OUT: sensitivity.numbers(model)}
         parts |= {method_title(document, a): m for a, m in model["membership"].items()}
         groups = [
             Group(title=title, rows=list(_seeds(metrics, own, len(seeds))))
@@ -183,7 +197,7 @@ def _row(kind: Quantity, metrics: Sequence[Metric]) -> Row:
 
 
 def _cell(kind: Quantity, metric: Metric) -> Cell:
-    bounded = kind is not MEMBERSHIP["epsilon_lower_bound"]
+    bounded = kind not in (MEMBERSHIP["epsilon_lower_bound"], *sensitivity.QUANTITIES.values())
     if "not_evaluable" in metric or metric["high"] is None or not bounded:
         return Cell(shown=shown(metric, kind))
     low, value, high = (

@@ -1,11 +1,13 @@
 """The audit in a terminal."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from trilemma.experiments.reports import certified, security, sensitivity
 from trilemma.experiments.reports.document import Document
 from trilemma.experiments.reports.figures import attacks, method_title, titles
+from trilemma.experiments.reports.points import price
 from trilemma.experiments.reports.quantities import (
     Metric,
     Quantity,
@@ -75,6 +77,8 @@ def _head(document: Document) -> "Iterator[Text]":
         if headline == lost:  # what would be the headline otherwise
             headline = next(iter(document["verdict"]["sentences"]), "")
     yield Text(_plain(headline), style="bold")
+    if cost := price(document):
+        yield Text(_plain(cost))
     yield Text("")
 
 
@@ -89,6 +93,18 @@ def _table(document: Document, names: Sequence[str]) -> "Table":
         table.add_column(_cell(titles(document)[name]), min_width=NUMBERS - 2, overflow="fold")
     for name, kind in accuracies(document).items():
         _row(table, kind, [model["accuracy"].get(name, ABSENT) for model in models])
+    for name, kind in security.quantities(document).items():
+        _row(table, kind, [security.numbers(model).get(name, ABSENT) for model in models])
+    for name, kind in sensitivity.quantities(document).items():
+        _row(table, kind, [sensitivity.numbers(model).get(name, ABSENT) for model in models])
+    for shares in certified.by_radius(
+        {**document, "models": dict(zip(names, models, strict=True))}
+    ):
+        table.add_row()
+        table.add_row(_cell(shares.title, "bold"))
+        for radius, metrics in shares.brief:
+            kind = replace(certified.KIND, short=f"radius {radius:.4g}")
+            _row(table, kind, metrics)
     for attack in attacks(document):
         table.add_row()
         table.add_row(_cell(method_title(document, attack), "bold"))
@@ -114,6 +130,10 @@ def _reasons(document: Document) -> list[str]:
     reasons: dict[str, None] = {}
     for model in document["models"].values():
         found = [model["accuracy"].get(name, ABSENT) for name in accuracies(document)]
+        found += [
+            security.numbers(model).get(name, ABSENT) for name in security.quantities(document)
+        ]
+        found += sensitivity.numbers(model).values()
         for attack in attacks(document):
             metrics = model["membership"].get(attack, {})
             names = (*METRICS, *measured(document, SOMETIMES))

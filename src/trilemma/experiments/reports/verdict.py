@@ -6,6 +6,7 @@ from typing import Any
 
 from trilemma.experiments.reports.cautions import cautions
 from trilemma.experiments.reports.document import Document
+from trilemma.experiments.reports.points import price
 from trilemma.experiments.reports.quantities import (
     ACCURACIES,
     AUTOATTACK,
@@ -14,6 +15,7 @@ from trilemma.experiments.reports.quantities import (
     Metric,
     evaluable,
     in_words,
+    shared_attacks,
     strongest,
 )
 from trilemma.metrics import difference
@@ -41,6 +43,7 @@ def verdict(document: Document) -> dict[str, Any]:
     headline = _headline(document, leaks)
     few = len(document["models"]) <= PAIRS
     sentences = [*(_models(document) if few else _luck(document)), *_comparisons(leaks)]
+    sentences += filter(None, [price(document)])
     if document["status"] == "incomplete":
         sentences.insert(0, headline)
         headline = incomplete(document)
@@ -85,14 +88,12 @@ def _able(model: Mapping[str, Any]) -> set[str]:
 
 def _leaks(document: Document) -> dict[str, Metric]:
     """Title -> accuracy of the strongest attack, among those that all leaking models have."""
-    named = {m.get("title", name): m for name, m in document["models"].items()}
-    named = {title: model for title, model in named.items() if _able(model)}
-    common = set.intersection(*map(_able, named.values())) if named else set()
+    common = shared_attacks(document)
     found = {}
-    for title, model in named.items():
+    for name, model in document["models"].items():
         attack = strongest(model["membership"], among=common)
         if attack is not None:
-            found[title] = model["membership"][attack]["best_threshold_accuracy"]
+            found[model.get("title", name)] = model["membership"][attack]["best_threshold_accuracy"]
     return found
 
 

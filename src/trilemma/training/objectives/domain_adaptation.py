@@ -44,6 +44,7 @@ class DomainAdaptation(Term):
     """
 
     REVISION: ClassVar[int] = 1
+    APART: ClassVar[bool] = False
 
     attack: Evasion | None = None
     means: Weight = 1.0

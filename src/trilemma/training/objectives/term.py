@@ -1,6 +1,7 @@
 """A loss that adds and scales."""
 
 from abc import ABC, abstractmethod
+from typing import ClassVar
 
 from pydantic import ConfigDict
 from torch import nn
@@ -11,7 +12,13 @@ CONFIG = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
 
 class Term(ABC):
-    """A loss of a model on a batch; terms add up and scale."""
+    """A loss of a model on a batch; terms add up and scale.
+
+    `APART` says that it is a mean over the rows, to which each contributes by itself, or no
+    function of them: only then can several devices share a batch.
+    """
+
+    APART: ClassVar[bool] = True
 
     @abstractmethod
     def __call__(self, model: nn.Module, batch: Batch) -> Loss:

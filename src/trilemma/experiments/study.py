@@ -1,0 +1,205 @@
+"""The papers' studies as they are declared: an experiment at two scales, and what it should show.
+
+A study is a file of `studies/`, the data set and schedules it has in common with others a file of
+`studies/settings/`. In a study, `$name` stands for the setting's value of that name at the chosen
+scale, and `{like: $name, epochs: 9}` for that table with other values. Studies that declare the
+same model so share its training through the store. No torch.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeAlias, get_args
+
+from trilemma.core.errors import BadInput
+from trilemma.experiments.declared import read
+from trilemma.experiments.decode import decode
+
+Document: TypeAlias = Mapping[str, Any]
+Scale: TypeAlias = Literal["cpu", "paper"]
+SCALES: tuple[Scale, ...] = get_args(Scale)
+STUDIES = Path(__file__).with_name("studies")
+SETTINGS = STUDIES / "settings"
+RECORDS = STUDIES / "records"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """One finding: what a study's numbers should look like. One of the last four says how.
+
+    A number is named `model`, which is the accuracy of its strongest membership attack at the best
+    threshold; `model:attack`, that of one attack; or `model:part.metric`, where part is an attack,
+    `accuracy`, `sensitivity` or `security`. A limit is a number by itself: `0.5`.
+
+    Args:
+        statement: in our words, with its scope.
+        published: the paper's numbers.
+        exceeds: the first number is larger than the second.
+        rises: the numbers grow from the first to the last.
+        falls: the numbers shrink from the first to the last.
+        peaks: a number in between is larger than the first and than the last.
+    """
+
+    statement: str
+    published: str
+    exceeds: tuple[str, ...] = ()
+    rises: tuple[str, ...] = ()
+    falls: tuple[str, ...] = ()
+    peaks: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        given = [way for way in (self.exceeds, self.rises, self.falls, self.peaks) if way]
+        if len(given) != 1:
+            raise BadInput("claim", f"has {len(given)} ways to be decided", "Give one")
+        if self.exceeds and len(self.exceeds) != 2:
+            raise BadInput("claim.exceeds", f"names {len(self.exceeds)} numbers", "Name two")
+        if len(given[0]) < (3 if self.peaks else 2):
+            raise BadInput("claim", f"names {len(given[0])} numbers", "Name more")
+
+    def numbers(self) -> tuple[str, ...]:
+        """Those that are compared."""
+        return self.exceeds or self.rises or self.falls or self.peaks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """One line of a figure: a number at each place of the x axis."""
+
+    name: str
+    numbers: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Figure:
+    """A figure's picture.
+
+    Args:
+        x: what the x axis says.
+        places: on it.
+        lines: each with a number for each place.
+    """
+
+    x: str
+    places: tuple[float, ...]
+    lines: tuple[Line, ...]
+
+    def __post_init__(self) -> None:
+        for line in self.lines:
+            if len(line.numbers) != len(self.places):
+                problem = f"{line.name} has {len(line.numbers)} numbers"
+                raise BadInput("figure.lines", problem, f"Give one for each of {self.places}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """One table or figure of a paper.
+
+    Args:
+        where: in the paper, such as `table 2`.
+        shows: in one sentence.
+        takes: how long, by scale, in words.
+        setting: a file of `studies/settings/`.
+        experiment: what is declared, with `$name` for what the setting says.
+        scales: what is different at a scale from what the setting says.
+        claims: by id.
+        figure: None where the paper has a table.
+    """
+
+    name: str
+    paper: str
+    where: str
+    shows: str
+    takes: Mapping[str, str]
+    setting: str
+    experiment: Mapping[str, Any]
+    scales: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    claims: Mapping[str, Claim] = field(default_factory=dict)
+    figure: Figure | None = None
+
+    def __post_init__(self) -> None:
+        for key in (*self.takes, *self.scales):
+            _known(key)
+
+    def table(self, scale: str) -> dict[str, Any]:
+        """The experiment at a scale, as a file would declare it.
+
+        Raises:
+            BadInput: an unknown scale; a `$name` that neither the setting nor the study has.
+        """
+        settings = read(SETTINGS / f"{self.setting}.yaml")
+        settings.pop("name")
+        values = {**settings.get("both", {}), **settings[_known(scale)]}
+        values |= self.scales.get(scale, {})
+        found: dict[str, Any] = resolved(dict(self.experiment), values)
+        return {"name": f"{self.name}-{scale}", **found}
+
+
+def studies() -> list[str]:
+    """The names of the declared studies: by paper, tables before figures, each by its number."""
+    return sorted((path.stem for path in STUDIES.glob("*.yaml")), key=_order)
+
+
+def study(name: str) -> Study:
+    """A declared study.
+
+    Raises:
+        BadInput: there is none of that name.
+    """
+    if name not in studies():
+        raise BadInput("study", f"{name!r} is not known", f"Known: {', '.join(studies())}")
+    built: Study = decode(read(STUDIES / f"{name}.yaml"), Study, name)
+    return built
+
+
+def record(name: str, scale: str = "cpu") -> Document | None:
+    """The record that ships with the package, of the study as it was run at a scale."""
+    path = RECORDS / f"{name}-{_known(scale)}.json"
+    if not path.is_file():
+        return None
+    document: Document = json.loads(path.read_text(encoding="utf-8"))
+    return document
+
+
+def resolved(value: Any, values: Mapping[str, Any], within: Sequence[str] = ()) -> Any:
+    """A declared value with what `$name` stands for in its place.
+
+    Args:
+        values: what each name stands for; may name others.
+        within: names that are being replaced, against circles.
+
+    Raises:
+        BadInput: an unknown name, a circle, or `like` of something that is no table.
+
+    Example:
+        >>> resolved({"like": "$net", "epochs": 9}, {"net": {"kind": "MLP", "epochs": 3}})
+        {'kind': 'MLP', 'epochs': 9}
+    """
+    if isinstance(value, str) and value.startswith("$"):
+        name = value[1:]
+        if name not in values or name in within:
+            problem = "stands for itself" if name in within else "is not known"
+            raise BadInput(value, problem, f"Known: {', '.join(sorted(values))}")
+        return resolved(values[name], values, (*within, name))
+    if isinstance(value, Mapping):
+        table = {key: resolved(each, values, within) for key, each in value.items()}
+        like = table.pop("like", {})
+        if not isinstance(like, Mapping):
+            raise BadInput("like", f"{like!r} is no table", "Name one")
+        return {**like, **table}
+    if isinstance(value, list | tuple):
+        return [resolved(each, values, within) for each in value]
+    return value
+
+
+def _known(scale: str) -> str:
+    if scale not in SCALES:
+        raise BadInput("scale", f"{scale!r} is not known", f"Known: {', '.join(SCALES)}")
+    return scale
+
+
+def _order(name: str) -> tuple[str, bool, int]:
+    """`song2019-table10` after `song2019-table9`."""
+    start = name.rstrip("0123456789")
+    paper, _, kind = start.rpartition("-")
+    return paper, kind != "table", int(name[len(start) :] or 0)

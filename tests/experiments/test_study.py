@@ -1,0 +1,132 @@
+"""Studies are declared once for two scales; what a name stands for is put in its place."""
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trilemma.core.errors import BadInput
+from trilemma.experiments.specs import Trained, experiment
+from trilemma.experiments.study import (
+    SCALES,
+    STUDIES,
+    Claim,
+    Figure,
+    Line,
+    record,
+    resolved,
+    studies,
+    study,
+)
+
+PLAIN = st.recursive(
+    st.integers() | st.floats(allow_nan=False) | st.text("ab"),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text("abc", min_size=1), inner),
+    max_leaves=8,
+)
+
+
+@given(PLAIN)
+def test_what_names_nothing_stays_as_it_is(value):
+    assert resolved(value, {"a": 1}) == value
+
+
+@given(PLAIN, PLAIN)
+def test_a_name_is_replaced_wherever_it_stands(value, other):
+    names = {"one": {"deep": ["$two"]}, "two": value}
+    assert resolved({"x": ["$one", other]}, names) == {"x": [{"deep": [value]}, other]}
+
+
+def test_like_takes_a_table_with_other_values():
+    names = {"net": {"kind": "MLP", "epochs": "$long"}, "long": 9}
+    assert resolved({"like": "$net", "batch": 2}, names) == {"kind": "MLP", "epochs": 9, "batch": 2}
+    assert resolved({"like": "$net", "epochs": 1}, names) == {"kind": "MLP", "epochs": 1}
+    assert names["net"] == {"kind": "MLP", "epochs": "$long"}
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("$other", r"\$other: is not known. Known: long, net"),
+        ("$net", r"\$long: stands for itself"),
+        ({"like": [1]}, r"like: \[1\] is no table"),
+    ],
+)
+def test_what_stands_for_nothing_is_refused(value, said):
+    with pytest.raises(BadInput, match=said):
+        resolved(value, {"net": {"epochs": "$long"}, "long": ["$long"]})
+
+
+def test_a_claim_says_once_how_it_is_decided():
+    words = {"statement": "s", "published": "p"}
+    for ways in ({}, {"exceeds": ("a", "b"), "rises": ("a", "b")}):
+        with pytest.raises(BadInput, match="ways to be decided"):
+            Claim(**words, **ways)
+    with pytest.raises(BadInput, match="names 3 numbers"):
+        Claim(**words, exceeds=("a", "b", "c"))
+    with pytest.raises(BadInput, match="names 2 numbers"):
+        Claim(**words, peaks=("a", "b"))
+
+
+def test_a_line_has_a_number_for_each_place():
+    with pytest.raises(BadInput, match="one has 1 numbers"):
+        Figure(x="eps", places=(1, 2), lines=(Line(name="one", numbers=("a",)),))
+
+
+def test_studies_come_in_the_papers_order():
+    names = [name.removeprefix("song2019-") for name in studies()]
+    assert names.index("table3") < names.index("table10") < names.index("figure1")
+
+
+def test_an_unknown_study_or_scale_is_refused_with_what_is_known():
+    with pytest.raises(BadInput, match="Known: .*song2019-table2"):
+        study("song2019-table99")
+    with pytest.raises(BadInput, match="Known: cpu, paper"):
+        study("song2019-table2").table("gpu")
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("name", studies())
+def test_a_study_is_a_valid_experiment_with_what_its_claims_compare(name, scale):
+    declared = study(name)
+    built = experiment(declared.table(scale))
+    assert set(declared.takes) == set(SCALES)
+    lines = [] if declared.figure is None else [each.numbers for each in declared.figure.lines]
+    for numbers in [*(claim.numbers() for claim in declared.claims.values()), *lines]:
+        for number in numbers:
+            if number == "0.5":
+                continue
+            model, _, rest = number.partition(":")
+            part = rest.partition(".")[0]
+            assert model in built.models
+            assert part in {"", "accuracy", "sensitivity", "security"} | set(built.attacks)
+
+
+def test_studies_of_one_setting_train_a_model_once():
+    """Else what two tables say of one model would come from two trainings."""
+    trained: dict[str, set[Trained]] = {}
+    for name in ("song2019-table2", "song2019-table11a", "song2019-figure5", "song2019-figure6a"):
+        built = experiment(study(name).table("cpu"))
+        model = built.models["T1" if name == "song2019-figure6a" else "pgd"]
+        trained.setdefault("pgd", set()).add(model)
+        assert built.data == experiment(study("song2019-table2").table("cpu")).data
+    assert len(trained["pgd"]) == 1
+
+
+def test_every_file_of_a_study_is_read_strictly():
+    for path in STUDIES.glob("*.yaml"):
+        table = yaml.safe_load(path.read_text())
+        assert set(table) <= {
+            *("paper", "where", "shows", "takes", "setting", "experiment", "scales", "claims"),
+            "figure",
+        }
+
+
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    [(name, scale) for name in studies() for scale in SCALES if record(name, scale)],
+)
+def test_a_shipped_record_is_of_the_study_as_declared(name, scale):
+    document = record(name, scale)
+    assert document["status"] == "complete"
+    assert document["provenance"]["spec"] == study(name).table(scale)
