@@ -168,7 +168,7 @@ def hidden(found: list[Mark], places: list[Place], width: float, height: float) 
 @given(
     st.lists(st.tuples(st.floats(0.03, 0.97), st.floats(0.05, 0.95)), min_size=2, max_size=8),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_names_of_up_to_eight_models_do_not_hide_each_other(
     places: list[tuple[float, float]],
 ) -> None:

@@ -14,7 +14,8 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.autograd import Function
 
-from trilemma.bounds.operations import Convolution, Numbers, laid
+from trilemma.bounds.convolution import laid
+from trilemma.bounds.operations import Convolution, Numbers
 from trilemma.bounds.selection import kth_smallest_size
 
 Moves: TypeAlias = Float[Tensor, "_ ..."]  # by how much, of n rows or of all
@@ -81,8 +82,8 @@ class _Weighed(Function):
         v, size = given
         ctx.save_for_backward(v, size)
         ctx.set_materialize_grads(False)
-        products = _flat(v * size.unsqueeze(1), 2)
-        return torch.linalg.vector_norm(products, 1, dim=2), v
+        # a quarter of the time that torch's 1-norm takes
+        return _flat(v * size.unsqueeze(1), 2).abs_().sum(2), v
 
     @staticmethod
     def backward(ctx: Any, *given: Tensor | None) -> Gradients:

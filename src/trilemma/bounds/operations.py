@@ -14,15 +14,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trilemma.bounds.convolution import convolved, gradient, transposed
 from trilemma.core.types import Rows
 
 Many: TypeAlias = Float[Tensor, "n m *x"]  # m vectors for each of n rows
 Mapped: TypeAlias = Float[Tensor, "n *z"]  # rows of another shape
 ManyMapped: TypeAlias = Float[Tensor, "n m *z"]
 Numbers: TypeAlias = Float[Tensor, "n m"]
-
-
-FEW = 3  # input channels, up to which folding takes a third of a transposed convolution's time
 
 
 @runtime_checkable
@@ -95,75 +93,36 @@ class Convolution:
 
     def value(self, x: Rows) -> Mapped:
         """W x + b."""
-        return self._convolved(x, self.layer.weight, self.layer.bias)
+        return convolved(self.layer, x, self.layer.weight, self.layer.bias)
 
     def matrix(self, x: Many, weight: Tensor | None = None) -> ManyMapped:
         """W x; with other weights than the layer's, if any are given."""
         weight = self.layer.weight if weight is None else weight
-        return _one_by_one(lambda rows: self._convolved(rows, weight), x)
+        return _one_by_one(lambda rows: convolved(self.layer, rows, weight), x)
 
     def absolute(self, x: Rows) -> Mapped:
         """|W| x."""
-        return self._convolved(x, self.layer.weight.abs())
+        return convolved(self.layer, x, self.layer.weight.abs())
 
     def squared(self, x: Rows) -> Mapped:
         """(W * W) x."""
-        return self._convolved(x, self.layer.weight.square())
+        return convolved(self.layer, x, self.layer.weight.square())
 
     def adjoint(self, c: ManyMapped, weight: Tensor | None = None) -> Many:
-        """W^T c, a transposed convolution that gives back the input's own size."""
+        """W^T c; with other weights than the layer's, if any are given."""
         weight = self.layer.weight if weight is None else weight
-        return _one_by_one(lambda rows: self._transposed(rows, weight), c)
+        _, height, width = self.shape
+        return _one_by_one(lambda rows: transposed(self.layer, rows, weight, (height, width)), c)
 
     def gradient(self, x: Many, c: ManyMapped) -> Tensor:
         """Of <c, W x> in the weights."""
-        layer, padding = self.layer, tuple(sides(self.layer, axis) for axis in (0, 1))
-        return nn.grad.conv2d_weight(
-            laid(x.flatten(0, 1)), layer.weight.shape, laid(c.flatten(0, 1)),
-            layer.stride, padding, layer.dilation, layer.groups,
-        )  # fmt: skip
+        return gradient(self.layer, x.flatten(0, 1), c.flatten(0, 1))
 
     def constant(self, c: ManyMapped) -> Numbers:
         """<c, b>."""
         if self.layer.bias is None:
             return _nothing(c)
         return c.flatten(3).sum(3) @ self.layer.bias
-
-    def _convolved(self, x: Rows, weight: Tensor, bias: Tensor | None = None) -> Mapped:
-        layer = self.layer
-        return F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
-
-    def _transposed(self, c: Mapped, weight: Tensor) -> Rows:
-        layer = self.layer
-        padding = [sides(layer, axis) for axis in (0, 1)]
-        if c.device.type == "cpu":
-            if layer.groups == 1 and self.shape[0] <= FEW:
-                taps = weight.flatten(1).mT @ c.flatten(2)
-                height_width, kernel = self.shape[1:], layer.kernel_size
-                return F.fold(
-                    taps, height_width, kernel, layer.dilation, tuple(padding), layer.stride
-                )
-            c = c.contiguous(memory_format=torch.channels_last)  # half the time
-        reached = [
-            (c.shape[2 + axis] - 1) * layer.stride[axis]
-            - 2 * padding[axis]
-            + layer.dilation[axis] * (layer.kernel_size[axis] - 1)
-            + 1
-            for axis in (0, 1)
-        ]
-        beyond = [self.shape[1 + axis] - reached[axis] for axis in (0, 1)]
-        return F.conv_transpose2d(
-            c, weight, None, layer.stride, padding, beyond, layer.groups, layer.dilation
-        )
-
-
-def sides(layer: nn.Conv2d, axis: int) -> int:
-    """Zeros on each side."""
-    if layer.padding == "valid":
-        return 0
-    if layer.padding == "same":  # with stride 1; odd sums are refused when the model is read
-        return layer.dilation[axis] * (layer.kernel_size[axis] - 1) // 2
-    return int(layer.padding[axis])
 
 
 @dataclass(frozen=True, eq=False)
@@ -371,15 +330,6 @@ def _one_by_one(layer: Callable[[Tensor], Tensor], x: Many) -> ManyMapped:
     """A layer on each of many vectors."""
     done = layer(x.flatten(0, 1))
     return done.view(*x.shape[:2], *done.shape[1:])
-
-
-def laid(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
-    """Images, along the last three axes, channels last: on CPUs they are convolved faster so."""
-    if x.device.type != "cpu" or x.dim() < 4:
-        return x
-    if x.shape[-3] == 1:  # both layouts at once; the strides tell the convolution which is meant
-        return x.contiguous().squeeze(-3).unsqueeze(-1).movedim(-1, -3)
-    return x.movedim(-3, -1).contiguous().movedim(-1, -3)
 
 
 def _nothing(c: ManyMapped) -> Numbers:

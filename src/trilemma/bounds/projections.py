@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 import torch
 from torch import Generator, Tensor
 
+from trilemma.bounds.convolution import laid
 from trilemma.bounds.held import Moves, Vectors, median_size
-from trilemma.bounds.operations import laid
 from trilemma.bounds.packing import packed
 from trilemma.bounds.sources import (
     Moving,
@@ -22,29 +22,45 @@ from trilemma.bounds.sources import (
 
 
 @dataclass(frozen=True, eq=False)
-class Projections:
-    """Random vectors, on their way through a network.
+class Banks:
+    """Random vectors, which all rows share.
 
     Args:
         many: r, of each source.
         rng: from which they are drawn, when first needed.
-        banks: those drawn, by their source's place and norm.
-        carried: of each source, by places (see `advanced`).
+        drawn: by their source's place and norm.
     """
 
     many: int
     rng: Generator
-    banks: dict[tuple[int, int], Tensor] = field(default_factory=dict)
-    carried: dict[Source, dict[int, Moving]] = field(default_factory=dict)
+    drawn: dict[tuple[int, int], Vectors] = field(default_factory=dict)
 
-    def bank(self, source: Source) -> Vectors:
-        """The source's own."""
+    def of(self, source: Source) -> Vectors:
+        """A source's own."""
         key = source.place, source.norm
-        if key not in self.banks:
+        if key not in self.drawn:
             bank = source.size.new_empty(1, self.many, *source.size.shape[1:])
             draw = bank.cauchy_ if source.norm == 1 else bank.normal_
-            self.banks[key] = laid(draw(generator=self.rng))
-        return self.banks[key]
+            self.drawn[key] = laid(draw(generator=self.rng))
+        return self.drawn[key]
+
+
+@dataclass(frozen=True, eq=False)
+class Projections:
+    """The random vectors of some rows, on their way through a network.
+
+    Args:
+        banks: from which they come.
+        carried: of each source, by places (see `advanced`).
+    """
+
+    banks: Banks
+    carried: dict[Source, dict[int, Moving]] = field(default_factory=dict)
+
+    @property
+    def many(self) -> int:
+        """r, of each source."""
+        return self.banks.many
 
 
 def estimates(relaxed: Relaxed, end: int, projections: Projections) -> list[Moves]:
@@ -78,7 +94,7 @@ def _projected(relaxed: Relaxed, source: Source, end: int, projections: Projecti
     ones :math:`\langle w, C \rangle^2` the mean :math:`\|w\|_2^2` (NeurIPS 2018, section 3.2).
     """
     if source not in projections.carried:
-        bank = projections.bank(source)
+        bank = projections.banks.of(source)
         projections.carried[source] = {source.place: Sloped(bank, source.size)}
     image = advanced(relaxed, projections.carried[source], end)
     if source.norm == 1:

@@ -18,9 +18,9 @@ from itertools import dropwhile
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from trilemma.bounds.convolution import laid
 from trilemma.bounds.held import Moves, Vectors, convolved, transposed, weighed
 from trilemma.bounds.network import Network, Node
 from trilemma.bounds.operations import (
@@ -32,10 +32,8 @@ from trilemma.bounds.operations import (
     Operation,
     Pooling,
     Rectifier,
-    laid,
 )
 from trilemma.bounds.packing import packed, unit_vectors
-
 
 ALIVE = {"cpu": 2**20}  # numbers held at once, about: what its caches like
 MEMORY = 2**26  # where nothing is said
