@@ -1,5 +1,7 @@
 """The ledger decides by its stated rule, and only from records."""
 
+from itertools import pairwise
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -61,10 +63,10 @@ def test_reproduced_needs_every_sign_and_a_clear_mean(pairs, error):
     error=st.just(0.02),
 )
 def test_what_rises_ends_clearly_higher_and_never_falls_clearly(values, error):
-    """With one seed a step is clear where it is larger than sqrt(2) times the error: above 0.028."""
+    """With one seed a step is clear where it exceeds sqrt(2) times the error: 0.028."""
     names = [f"m{index}" for index in range(len(values))]
     found = document(error, **{name: [value] for name, value in zip(names, values, strict=True)})
-    steps = [b - a for a, b in zip(values, values[1:], strict=False)]
+    steps = [b - a for a, b in pairwise(values)]
     expected = values[-1] - values[0] > 0.03 and min(steps) > -0.03
     assert status(Claim(**WORDS, rises=tuple(names)), found) == (
         "reproduced" if expected else "not reproduced"

@@ -158,6 +158,7 @@ def test_the_exit_status_tells(tmp_path, condition, status):
         (["audit", "--predictions", "p.npz", "--name", "a", "--name", "b"], "2 names for 1"),
         (["data", "get", "digit"], "'digit' is not known"),
         (["claims", "run", "no-study"], "'no-study' is not known"),
+        (["claims", "run", "song2019-table2", "--scale", "gpu"], "'gpu' is not known"),
     ],
 )
 def test_bad_input_is_one_sentence_and_status_2(tmp_path, arguments, said):
@@ -265,7 +266,10 @@ def test_data_sets_and_claims_are_listed(tmp_path):
         assert name in data.stdout
     claims = trilemma("claims", cwd=tmp_path)
     assert claims.returncode == 0, claims.stderr
-    assert "song2019-yale" in claims.stdout
+    assert "song2019-table2" in claims.stdout
+    studies = trilemma("claims", "studies", cwd=tmp_path)
+    assert studies.returncode == 0, studies.stderr
+    assert "song2019-figure9" in studies.stdout
 
 
 def test_nothing_is_written_beside_what_was_asked_for(tmp_path, tmp_path_factory):

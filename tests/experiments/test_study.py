@@ -79,7 +79,7 @@ def test_studies_come_in_the_papers_order():
 
 
 def test_an_unknown_study_or_scale_is_refused_with_what_is_known():
-    with pytest.raises(BadInput, match="Known: .*song2019-table2"):
+    with pytest.raises(BadInput, match=r"Known: .*song2019-table2"):
         study("song2019-table99")
     with pytest.raises(BadInput, match="Known: cpu, paper"):
         study("song2019-table2").table("gpu")

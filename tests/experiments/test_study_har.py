@@ -11,7 +11,7 @@ from trilemma.experiments.study import study
 
 sys.path.append(str(Path(__file__).parents[1] / "data"))
 
-from har_like import write_har_like  # noqa: E402  # lies beside the tests of data sets
+from har_like import write_har_like  # lies beside the tests of data sets
 
 
 def test_it_runs_on_what_its_user_downloads(tmp_path, monkeypatch, store):

@@ -12,8 +12,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-Images: TypeAlias = Float[Tensor, "b c h w"]
-Weights: TypeAlias = Float[Tensor, "o i p q"]
+Images: TypeAlias = Float[Tensor, "_ _ _ _"]
+Weights: TypeAlias = Float[Tensor, "_ _ _ _"]
 
 FEW = 3  # input channels, up to which an adjoint has ways that take a third of its time
 NARROW = 16  # output channels, up to which blocks of outputs take less than adding up shifted ones
