@@ -76,7 +76,7 @@ def _rows_at_once(network: Network, region: Region, projections: int) -> int:
         shape.numel() for shape in (network.shape, *(node.shape for node in network.nodes))
     )
     n, device = len(region.x), region.x.device.type
-    most = max(1, ALIVE.get(device, MEMORY) // (projections * widest))
+    most = max(1, 2**23 // (projections * widest))
     return math.ceil(n / math.ceil(n / most))
 
 

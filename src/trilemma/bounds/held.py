@@ -113,9 +113,8 @@ class _MedianSize(Function):
         (of_median, of_v), (v, median) = given, ctx.saved_tensors
         if of_median is None:
             return (of_v,)
-        # Where |v| is the median, its sign; 0 where that is 0
-        sign = torch.where(v.abs() == median.unsqueeze(1), v.sign(), 0)
-        return (_added(of_v, sign, of_median.unsqueeze(1)),)
+        it = v.abs().eq_(median.unsqueeze(1))
+        return (_added(of_v, it.mul_(v.sign()), of_median.unsqueeze(1)),)
 
 
 def _added(first: Tensor | None, second: Tensor, third: Tensor) -> Tensor:
@@ -125,10 +124,11 @@ def _added(first: Tensor | None, second: Tensor, third: Tensor) -> Tensor:
 
 def _summed(first: Tensor, second: Tensor) -> Tensor:
     """The products of two, added up over the vectors."""
-    whole = first[:, 0] * second[:, 0]
-    for i in range(1, first.shape[1]):
-        whole = torch.addcmul(whole, first[:, i], second[:, i])
-    return whole
+    pairs = zip(first.unbind(1), second.unbind(1), strict=True)
+    whole = first.new_zeros(())
+    for one, other in pairs:
+        whole = torch.addcmul(whole, one, other)
+    return whole.expand(first.shape[:1] + first.shape[2:])
 
 
 def _flat(x: Tensor, lead: int) -> Tensor:

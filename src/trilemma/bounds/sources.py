@@ -35,7 +35,7 @@ from trilemma.bounds.operations import (
 )
 from trilemma.bounds.packing import packed, unit_vectors
 
-ALIVE = {"cpu": 2**20}  # numbers held at once, about: what its caches like
+ALIVE = {"cpu": 2**21}  # numbers held at once, about: what its caches like
 MEMORY = 2**26  # where nothing is said
 WRITING = 8  # multiplications that take as long as writing down a number, about
 ADJOINT = 3  # times as long as a convolution a transposed one takes, about
