@@ -70,7 +70,7 @@ def test_a_claim_says_once_how_it_is_decided():
 
 def test_a_line_has_a_number_for_each_place():
     with pytest.raises(BadInput, match="one has 1 numbers"):
-        Figure(x="eps", places=(1, 2), lines=(Line(name="one", numbers=("a",)),))
+        Figure(x="eps", places=(1.0, 2.0), lines=(Line(name="one", numbers=("a",)),))
 
 
 def test_studies_come_in_the_papers_order():
