@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from trilemma.bounds import Dual, margins, output_bounds
 from trilemma.bounds import sources as ways
 from trilemma.bounds.packing import packed
-from trilemma.bounds.projections import Banks, Projections, estimates
+from trilemma.bounds.projections import Projections, estimates
 from trilemma.bounds.sources import Relaxed, Source
 from trilemma.bounds.tracing import read
 from trilemma.core.balls import L2, Linf
@@ -144,7 +144,7 @@ def test_estimates_are_centred_and_their_error_falls_with_the_root_of_their_numb
         errors = []
         for seed in range(24):
             with torch.no_grad():
-                (found,) = estimates(relaxed, 2, Projections(Banks(many, seeded(seed))))
+                (found,) = estimates(relaxed, 2, Projections(many, seeded(seed)))
             errors.append(found[0] / exact - 1)
         errors = torch.stack(errors)
         rms[many] = errors.square().mean().sqrt().item()

@@ -1,20 +1,17 @@
 """Wong & Kolter's dual bounds, with exact norms or with estimates by random projections."""
 
-import math
 from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Ge
 from pydantic.dataclasses import dataclass
 
-from trilemma.bounds.convolution import laid
-from trilemma.bounds.held import Moves
 from trilemma.bounds.interval import Ends
 from trilemma.bounds.network import Network
 from trilemma.bounds.operations import Addition, Numbers, Rectifier
-from trilemma.bounds.projections import Banks, Projections, estimates
+from trilemma.bounds.projections import Projections, estimates
 from trilemma.bounds.region import Region
-from trilemma.bounds.sources import ALIVE, MEMORY, Relaxed, Source, advanced, reaches
+from trilemma.bounds.sources import Moves, Relaxed, Source, advanced, reaches
 from trilemma.core.balls import L2
 from trilemma.core.generators import seeded
 from trilemma.core.types import Rows
@@ -60,30 +57,12 @@ class Dual:
 
 def dual(config: Dual, network: Network, region: Region) -> Numbers:
     """Lower bounds of the network's outputs, (n, m); with projections, estimates of them."""
-    if config.projections is None:
-        return _dual(network, region, None)
-    banks = Banks(config.projections, seeded(config.seed, region.x.device))
-    at_once = _rows_at_once(network, region, config.projections)
-    parts = [slice(i, i + at_once) for i in range(0, len(region.x), at_once)]
-    return torch.cat(
-        [_dual(network.rows(part), region.rows(part), Projections(banks)) for part in parts]
-    )
-
-
-def _rows_at_once(network: Network, region: Region, projections: int) -> int:
-    """So many that what is held at once of one source stays in the caches, about."""
-    widest = max(
-        shape.numel() for shape in (network.shape, *(node.shape for node in network.nodes))
-    )
-    n, device = len(region.x), region.x.device.type
-    most = max(1, 2**23 // (projections * widest))
-    return math.ceil(n / math.ceil(n / most))
-
-
-def _dual(network: Network, region: Region, projections: Projections | None) -> Numbers:
     relaxed = Relaxed(network, sources=_inputs(region))
+    projections = None
+    if config.projections is not None:
+        projections = Projections(config.projections, seeded(config.seed, region.x.device))
     sphere = isinstance(region.ball, L2)
-    values = [laid(region.x if sphere else region.centre)]
+    values = [region.x if sphere else region.centre]
     # An L_2 ball that the box cuts lies in a box of another centre, too
     aside = {0: (region.centre - region.x).unsqueeze(1)} if sphere and region.cut else {}
 
@@ -113,7 +92,7 @@ def _dual(network: Network, region: Region, projections: Projections | None) -> 
 def _inputs(region: Region) -> list[Source]:
     """The box that holds the region, the L_2 ball, or both where neither holds the other."""
     like = region.x[:1] if region.radius.dim() == 0 else region.x
-    box = Source(0, laid(region.radius.expand_as(like)))
+    box = Source(0, region.radius.expand_as(like))
     if not isinstance(region.ball, L2):
         return [box]
     ball = Source(0, torch.full_like(region.x[:1], region.ball.radius), norm=2)

@@ -66,15 +66,6 @@ class Network:
                     values.append(affine.value(first))
         return values
 
-    def rows(self, part: slice) -> "Network":
-        """Some rows' own, where the last node combines each row's outputs in its own way."""
-        *before, last = self.nodes
-        if not isinstance(last.operation, Contrast) or len(last.operation.weight) == 1:
-            return self
-        contrast = Contrast(last.operation.weight[part], last.operation.bias[part])
-        last = dataclasses.replace(last, operation=contrast)
-        return dataclasses.replace(self, nodes=(*before, last))
-
     def combined(self, contrast: Float[Tensor, "n m k"]) -> "Network":
         """The network with linear combinations of its outputs in their place.
 

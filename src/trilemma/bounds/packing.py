@@ -12,7 +12,6 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from trilemma.bounds.convolution import sides
 from trilemma.bounds.network import Network
 from trilemma.bounds.operations import (
     Addition,
@@ -21,6 +20,7 @@ from trilemma.bounds.operations import (
     Padding,
     Rectifier,
     Scaling,
+    sides,
 )
 
 Window = tuple[int, int, int]  # unit i sees i * stride - before, ..., as many as width says

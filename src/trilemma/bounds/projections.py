@@ -6,14 +6,12 @@ from dataclasses import dataclass, field
 import torch
 from torch import Generator, Tensor
 
-from trilemma.bounds.convolution import laid
-from trilemma.bounds.held import Moves, Vectors, median_size
 from trilemma.bounds.packing import packed
 from trilemma.bounds.sources import (
-    Moving,
+    Moves,
     Relaxed,
-    Sloped,
     Source,
+    Vectors,
     advanced,
     backward,
     by_columns,
@@ -22,45 +20,18 @@ from trilemma.bounds.sources import (
 
 
 @dataclass(frozen=True, eq=False)
-class Banks:
-    """Random vectors, which all rows share.
+class Projections:
+    """Random vectors, on their way through a network.
 
     Args:
         many: r, of each source.
         rng: from which they are drawn, when first needed.
-        drawn: by their source's place and norm.
+        carried: of each source, by places (see `advanced`).
     """
 
     many: int
     rng: Generator
-    drawn: dict[tuple[int, int], Vectors] = field(default_factory=dict)
-
-    def of(self, source: Source) -> Vectors:
-        """A source's own."""
-        key = source.place, source.norm
-        if key not in self.drawn:
-            bank = source.size.new_empty(1, self.many, *source.size.shape[1:])
-            draw = bank.cauchy_ if source.norm == 1 else bank.normal_
-            self.drawn[key] = laid(draw(generator=self.rng))
-        return self.drawn[key]
-
-
-@dataclass(frozen=True, eq=False)
-class Projections:
-    """The random vectors of some rows, on their way through a network.
-
-    Args:
-        banks: from which they come.
-        carried: of each source, by places (see `advanced`).
-    """
-
-    banks: Banks
-    carried: dict[Source, dict[int, Moving]] = field(default_factory=dict)
-
-    @property
-    def many(self) -> int:
-        """r, of each source."""
-        return self.banks.many
+    carried: dict[Source, dict[int, Vectors]] = field(default_factory=dict)
 
 
 def estimates(relaxed: Relaxed, end: int, projections: Projections) -> list[Moves]:
@@ -94,11 +65,15 @@ def _projected(relaxed: Relaxed, source: Source, end: int, projections: Projecti
     ones :math:`\langle w, C \rangle^2` the mean :math:`\|w\|_2^2` (NeurIPS 2018, section 3.2).
     """
     if source not in projections.carried:
-        bank = projections.banks.of(source)
-        projections.carried[source] = {source.place: Sloped(bank, source.size)}
+        bank = source.size.new_empty(projections.many, *source.size.shape[1:])
+        if source.norm == 1:
+            bank.cauchy_(generator=projections.rng)
+        else:
+            bank.normal_(generator=projections.rng)
+        projections.carried[source] = {source.place: bank * source.size.unsqueeze(1)}
     image = advanced(relaxed, projections.carried[source], end)
     if source.norm == 1:
-        median, projections.carried[source][end] = median_size(image)
+        median: Tensor = image.abs().median(dim=1).values
         return median
     length: Tensor = torch.linalg.vector_norm(image, dim=1)
     return length / math.sqrt(projections.many)
