@@ -14,7 +14,7 @@ from torch.nn import functional as F
 from trilemma.bounds import Dual, margins, output_bounds
 from trilemma.bounds import sources as ways
 from trilemma.bounds.packing import packed
-from trilemma.bounds.projections import Projections, estimates
+from trilemma.bounds.projections import Banks, Projections, estimates
 from trilemma.bounds.sources import Relaxed, Source
 from trilemma.bounds.tracing import read
 from trilemma.core.balls import L2, Linf
@@ -144,7 +144,7 @@ def test_estimates_are_centred_and_their_error_falls_with_the_root_of_their_numb
         errors = []
         for seed in range(24):
             with torch.no_grad():
-                (found,) = estimates(relaxed, 2, Projections(many, seeded(seed)))
+                (found,) = estimates(relaxed, 2, Projections(Banks(many, seeded(seed))))
             errors.append(found[0] / exact - 1)
         errors = torch.stack(errors)
         rms[many] = errors.square().mean().sqrt().item()
@@ -187,6 +187,25 @@ def test_projections_are_fixed_by_the_seed_and_shared_by_all_rows(build):
         torch.testing.assert_close(alone, whole[part], **CLOSE)
     other = margins(model, x, y, ball, dataclasses.replace(config, seed=4), UNIT)
     assert (other - whole).abs().max() > 1e-6
+
+
+@pytest.mark.parametrize("held", [1, 2**40], ids=["computed twice", "held"])
+@pytest.mark.parametrize("build", [branches, lambda: perceptron(0, WIDE)], ids=["conv", "dense"])
+def test_estimates_and_gradients_are_those_of_all_rows_at_once(build, held, monkeypatch):
+    model, x = build()
+    y, config = torch.tensor([0, 1, 2]), Dual(projections=5)
+
+    def outcome():
+        model.zero_grad()
+        found = margins(model, x, y, Linf(0.05), config, UNIT)
+        found.clamp(max=1).sum().backward()
+        return [found.detach(), *(each.grad.clone() for each in model.parameters())]
+
+    whole = outcome()
+    monkeypatch.setattr("trilemma.bounds.dual.TOGETHER", {"cpu": 1})
+    monkeypatch.setattr("trilemma.bounds.dual.HELD", held)
+    for one, other in zip(outcome(), whole, strict=True):
+        torch.testing.assert_close(one, other, **CLOSE)
 
 
 def test_projections_leave_the_global_generator_alone():

@@ -1,20 +1,28 @@
 """Wong & Kolter's dual bounds, with exact norms or with estimates by random projections."""
 
+import math
+from functools import partial
 from typing import Annotated, ClassVar
 
 import torch
 from annotated_types import Ge
 from pydantic.dataclasses import dataclass
+from torch.utils.checkpoint import checkpoint
 
+from trilemma.bounds.convolution import laid
+from trilemma.bounds.held import Moves
 from trilemma.bounds.interval import Ends
 from trilemma.bounds.network import Network
 from trilemma.bounds.operations import Addition, Numbers, Rectifier
-from trilemma.bounds.projections import Projections, estimates
+from trilemma.bounds.projections import Banks, Projections, estimates
 from trilemma.bounds.region import Region
-from trilemma.bounds.sources import Moves, Relaxed, Source, advanced, reaches
+from trilemma.bounds.sources import MEMORY, Moving, Relaxed, Source, advanced, reaches
 from trilemma.core.balls import L2
 from trilemma.core.generators import seeded
 from trilemma.core.types import Rows
+
+TOGETHER = {"cpu": 2**23}  # numbers of a source's vectors, about: more are slower, and fewer
+HELD = 2**30  # numbers that may wait for the gradient, about
 
 
 @dataclass(frozen=True, kw_only=True, config={"extra": "forbid"})
@@ -57,14 +65,46 @@ class Dual:
 
 def dual(config: Dual, network: Network, region: Region) -> Numbers:
     """Lower bounds of the network's outputs, (n, m); with projections, estimates of them."""
+    if config.projections is None:
+        return _dual(network, region, None)
+    banks = Banks(config.projections, seeded(config.seed, region.x.device))
+    return _in_parts(network.settled(), region, banks)
+
+
+def _in_parts(network: Network, region: Region, banks: Banks) -> Numbers:
+    """A few rows at a time; what would hold too much until the gradient is computed twice."""
+    shapes = [network.shape, *(node.shape for node in network.nodes)]
+    widest = banks.many * max(shape.numel() for shape in shapes)
+    most = max(1, TOGETHER.get(region.x.device.type, MEMORY) // widest)
+    n, sources, held = len(region.x), 1, 0
+    for node in network.nodes:
+        if isinstance(node.operation, Rectifier):
+            sources += 1
+        else:
+            held += (sources * banks.many + network.outputs) * node.shape.numel()
+    found: list[Numbers] = []
+    at_once = math.ceil(n / math.ceil(n / most))
+    for part in (slice(i, i + at_once) for i in range(0, n, at_once)):
+        bounds = partial(_estimated, network.rows(part), region.rows(part), banks)
+        if torch.is_grad_enabled() and held * part.stop > HELD:
+            found.append(checkpoint(bounds, use_reentrant=False, preserve_rng_state=False))
+        else:
+            found.append(bounds())
+    return torch.cat(found)
+
+
+def _estimated(network: Network, region: Region, banks: Banks) -> Numbers:
+    return _dual(network, region, Projections(banks))
+
+
+def _dual(network: Network, region: Region, projections: Projections | None) -> Numbers:
     relaxed = Relaxed(network, sources=_inputs(region))
-    projections = None
-    if config.projections is not None:
-        projections = Projections(config.projections, seeded(config.seed, region.x.device))
     sphere = isinstance(region.ball, L2)
-    values = [region.x if sphere else region.centre]
+    values = [laid(region.x if sphere else region.centre)]
     # An L_2 ball that the box cuts lies in a box of another centre, too
-    aside = {0: (region.centre - region.x).unsqueeze(1)} if sphere and region.cut else {}
+    aside: dict[int, Moving] = {}
+    if sphere and region.cut:
+        aside[0] = (region.centre - region.x).unsqueeze(1)
 
     def ends(place: int) -> Ends:
         if projections is None or place == len(network.nodes):
@@ -92,7 +132,7 @@ def dual(config: Dual, network: Network, region: Region) -> Numbers:
 def _inputs(region: Region) -> list[Source]:
     """The box that holds the region, the L_2 ball, or both where neither holds the other."""
     like = region.x[:1] if region.radius.dim() == 0 else region.x
-    box = Source(0, region.radius.expand_as(like))
+    box = Source(0, laid(region.radius.expand_as(like)))
     if not isinstance(region.ball, L2):
         return [box]
     ball = Source(0, torch.full_like(region.x[:1], region.ball.radius), norm=2)

@@ -66,6 +66,29 @@ class Network:
                     values.append(affine.value(first))
         return values
 
+    def settled(self) -> "Network":
+        """The network with its scales as they are now, even if it is computed again later."""
+
+        def settled(operation: Operation) -> Operation:
+            if not isinstance(operation, Scaling):
+                return operation
+            known = operation.terms()
+            return Scaling(lambda: known)
+
+        nodes = (
+            dataclasses.replace(each, operation=settled(each.operation)) for each in self.nodes
+        )
+        return dataclasses.replace(self, nodes=tuple(nodes))
+
+    def rows(self, part: slice) -> "Network":
+        """Some rows' own, where the last node combines each row's outputs in its own way."""
+        *before, last = self.nodes
+        if not isinstance(last.operation, Contrast) or len(last.operation.weight) == 1:
+            return self
+        contrast = Contrast(last.operation.weight[part], last.operation.bias[part])
+        last = dataclasses.replace(last, operation=contrast)
+        return dataclasses.replace(self, nodes=(*before, last))
+
     def combined(self, contrast: Float[Tensor, "n m k"]) -> "Network":
         """The network with linear combinations of its outputs in their place.
 

@@ -14,15 +14,13 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from trilemma.bounds.convolution import convolved, gradient, transposed
 from trilemma.core.types import Rows
 
 Many: TypeAlias = Float[Tensor, "n m *x"]  # m vectors for each of n rows
 Mapped: TypeAlias = Float[Tensor, "n *z"]  # rows of another shape
 ManyMapped: TypeAlias = Float[Tensor, "n m *z"]
 Numbers: TypeAlias = Float[Tensor, "n m"]
-
-
-FEW = 3  # input channels, up to which folding takes a third of a transposed convolution's time
 
 
 @runtime_checkable
@@ -95,65 +93,36 @@ class Convolution:
 
     def value(self, x: Rows) -> Mapped:
         """W x + b."""
-        return self._convolved(x, self.layer.weight, self.layer.bias)
+        return convolved(self.layer, x, self.layer.weight, self.layer.bias)
 
-    def matrix(self, x: Many) -> ManyMapped:
-        """W x."""
-        return _one_by_one(lambda rows: self._convolved(rows, self.layer.weight), x)
+    def matrix(self, x: Many, weight: Tensor | None = None) -> ManyMapped:
+        """W x; with other weights than the layer's, if any are given."""
+        weight = self.layer.weight if weight is None else weight
+        return _one_by_one(lambda rows: convolved(self.layer, rows, weight), x)
 
     def absolute(self, x: Rows) -> Mapped:
         """|W| x."""
-        return self._convolved(x, self.layer.weight.abs())
+        return convolved(self.layer, x, self.layer.weight.abs())
 
     def squared(self, x: Rows) -> Mapped:
         """(W * W) x."""
-        return self._convolved(x, self.layer.weight.square())
+        return convolved(self.layer, x, self.layer.weight.square())
 
-    def adjoint(self, c: ManyMapped) -> Many:
-        """W^T c, a transposed convolution that gives back the input's own size."""
-        return _one_by_one(self._transposed, c)
+    def adjoint(self, c: ManyMapped, weight: Tensor | None = None) -> Many:
+        """W^T c; with other weights than the layer's, if any are given."""
+        weight = self.layer.weight if weight is None else weight
+        _, height, width = self.shape
+        return _one_by_one(lambda rows: transposed(self.layer, rows, weight, (height, width)), c)
+
+    def gradient(self, x: Many, c: ManyMapped) -> Tensor:
+        """Of <c, W x> in the weights."""
+        return gradient(self.layer, x.flatten(0, 1), c.flatten(0, 1))
 
     def constant(self, c: ManyMapped) -> Numbers:
         """<c, b>."""
         if self.layer.bias is None:
             return _nothing(c)
         return c.flatten(3).sum(3) @ self.layer.bias
-
-    def _convolved(self, x: Rows, weight: Tensor, bias: Tensor | None = None) -> Mapped:
-        layer = self.layer
-        return F.conv2d(x, weight, bias, layer.stride, layer.padding, layer.dilation, layer.groups)
-
-    def _transposed(self, c: Mapped) -> Rows:
-        layer = self.layer
-        padding = [sides(layer, axis) for axis in (0, 1)]
-        if c.device.type == "cpu":
-            if layer.groups == 1 and self.shape[0] <= FEW:
-                taps = layer.weight.flatten(1).mT @ c.flatten(2)
-                height_width, kernel = self.shape[1:], layer.kernel_size
-                return F.fold(
-                    taps, height_width, kernel, layer.dilation, tuple(padding), layer.stride
-                )
-            c = c.contiguous(memory_format=torch.channels_last)  # half the time
-        reached = [
-            (c.shape[2 + axis] - 1) * layer.stride[axis]
-            - 2 * padding[axis]
-            + layer.dilation[axis] * (layer.kernel_size[axis] - 1)
-            + 1
-            for axis in (0, 1)
-        ]
-        beyond = [self.shape[1 + axis] - reached[axis] for axis in (0, 1)]
-        return F.conv_transpose2d(
-            c, layer.weight, None, layer.stride, padding, beyond, layer.groups, layer.dilation
-        )
-
-
-def sides(layer: nn.Conv2d, axis: int) -> int:
-    """Zeros on each side."""
-    if layer.padding == "valid":
-        return 0
-    if layer.padding == "same":  # with stride 1; odd sums are refused when the model is read
-        return layer.dilation[axis] * (layer.kernel_size[axis] - 1) // 2
-    return int(layer.padding[axis])
 
 
 @dataclass(frozen=True, eq=False)

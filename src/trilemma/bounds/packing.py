@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from trilemma.bounds.convolution import sides
 from trilemma.bounds.network import Network
 from trilemma.bounds.operations import (
     Addition,
@@ -20,7 +21,6 @@ from trilemma.bounds.operations import (
     Padding,
     Rectifier,
     Scaling,
-    sides,
 )
 
 Window = tuple[int, int, int]  # unit i sees i * stride - before, ..., as many as width says

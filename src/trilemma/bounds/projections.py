@@ -1,37 +1,66 @@
 """Norms of linear maps estimated by random projections."""
 
-import math
 from dataclasses import dataclass, field
 
-import torch
-from torch import Generator, Tensor
+from torch import Generator
 
+from trilemma.bounds.convolution import laid
+from trilemma.bounds.held import Moves, Vectors, median_size
 from trilemma.bounds.packing import packed
 from trilemma.bounds.sources import (
-    Moves,
+    Moving,
     Relaxed,
+    Sloped,
     Source,
-    Vectors,
     advanced,
     backward,
     by_columns,
     by_one_layer,
+    powers,
+    root,
 )
 
 
 @dataclass(frozen=True, eq=False)
-class Projections:
-    """Random vectors, on their way through a network.
+class Banks:
+    """Random vectors, which all rows share.
 
     Args:
         many: r, of each source.
         rng: from which they are drawn, when first needed.
-        carried: of each source, by places (see `advanced`).
+        drawn: by their source's place and norm.
     """
 
     many: int
     rng: Generator
-    carried: dict[Source, dict[int, Vectors]] = field(default_factory=dict)
+    drawn: dict[tuple[int, int], Vectors] = field(default_factory=dict)
+
+    def of(self, source: Source) -> Vectors:
+        """A source's own."""
+        key = source.place, source.norm
+        if key not in self.drawn:
+            bank = source.size.new_empty(1, self.many, *source.size.shape[1:])
+            draw = bank.cauchy_ if source.norm == 1 else bank.normal_
+            self.drawn[key] = laid(draw(generator=self.rng))
+        return self.drawn[key]
+
+
+@dataclass(frozen=True, eq=False)
+class Projections:
+    """The random vectors of some rows, on their way through a network.
+
+    Args:
+        banks: from which they come.
+        carried: of each source, by places (see `advanced`).
+    """
+
+    banks: Banks
+    carried: dict[Source, dict[int, Moving]] = field(default_factory=dict)
+
+    @property
+    def many(self) -> int:
+        """r, of each source."""
+        return self.banks.many
 
 
 def estimates(relaxed: Relaxed, end: int, projections: Projections) -> list[Moves]:
@@ -65,15 +94,10 @@ def _projected(relaxed: Relaxed, source: Source, end: int, projections: Projecti
     ones :math:`\langle w, C \rangle^2` the mean :math:`\|w\|_2^2` (NeurIPS 2018, section 3.2).
     """
     if source not in projections.carried:
-        bank = source.size.new_empty(projections.many, *source.size.shape[1:])
-        if source.norm == 1:
-            bank.cauchy_(generator=projections.rng)
-        else:
-            bank.normal_(generator=projections.rng)
-        projections.carried[source] = {source.place: bank * source.size.unsqueeze(1)}
+        bank = projections.banks.of(source)
+        projections.carried[source] = {source.place: Sloped(bank, source.size)}
     image = advanced(relaxed, projections.carried[source], end)
     if source.norm == 1:
-        median: Tensor = image.abs().median(dim=1).values
+        median, projections.carried[source][end] = median_size(image)
         return median
-    length: Tensor = torch.linalg.vector_norm(image, dim=1)
-    return length / math.sqrt(projections.many)
+    return root(powers(image, 2).mean(1), 2)

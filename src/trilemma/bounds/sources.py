@@ -18,9 +18,10 @@ from itertools import dropwhile
 from typing import TypeAlias
 
 import torch
-from jaxtyping import Float
 from torch import Tensor
 
+from trilemma.bounds.convolution import laid
+from trilemma.bounds.held import Moves, Vectors, convolved, transposed, weighed
 from trilemma.bounds.network import Network, Node
 from trilemma.bounds.operations import (
     Addition,
@@ -34,10 +35,7 @@ from trilemma.bounds.operations import (
 )
 from trilemma.bounds.packing import packed, unit_vectors
 
-Moves: TypeAlias = Float[Tensor, "_ ..."]  # by how much, of n rows or of all
-Vectors: TypeAlias = Float[Tensor, "_ _ ..."]  # m, for each of n rows or for all
-
-ALIVE = {"cpu": 2**20}  # numbers held at once, about: what its caches like
+ALIVE = {"cpu": 2**21}  # numbers held at once, about: what its caches like
 MEMORY = 2**26  # where nothing is said
 WRITING = 8  # multiplications that take as long as writing down a number, about
 ADJOINT = 3  # times as long as a convolution a transposed one takes, about
@@ -61,6 +59,22 @@ class Source:
     def moving(self) -> int:
         """How many move, in the row with most."""
         return int((self.size != 0).flatten(1).sum(1).max())
+
+
+@dataclass(frozen=True, eq=False)
+class Sloped:
+    """Vectors times slopes, which are multiplied when they are asked for."""
+
+    vectors: Vectors
+    slope: Moves
+
+    @property
+    def whole(self) -> Vectors:
+        """The products."""
+        return self.vectors * self.slope.unsqueeze(1)
+
+
+Moving: TypeAlias = Vectors | Sloped
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,9 +189,19 @@ def by_one_layer(relaxed: Relaxed, source: Source, route: list[int]) -> Moves | 
             case affine:
                 reach = _for_its_rows(affine, reach)
                 reach = affine.absolute(reach) if source.norm == 1 else affine.squared(reach)
-    if source.norm == 1:
-        return reach
-    return reach.clamp(min=torch.finfo(reach.dtype).tiny).sqrt()  # whose slope at 0 is infinite
+    return root(reach, source.norm)
+
+
+def powers(x: Tensor, norm: int) -> Tensor:
+    """|x| or its square: torch's own norm along an axis may take 20 times as long as their sum."""
+    return x.abs() if norm == 1 else x.square()
+
+
+def root(x: Tensor, norm: int) -> Tensor:
+    """The norm, of the sum of its powers."""
+    if norm == 1:
+        return x
+    return x.clamp(min=torch.finfo(x.dtype).tiny).sqrt()  # whose slope at 0 is infinite
 
 
 def by_columns(relaxed: Relaxed, source: Source, route: list[int]) -> Moves:
@@ -186,13 +210,12 @@ def by_columns(relaxed: Relaxed, source: Source, route: list[int]) -> Moves:
     numbers = packed(relaxed.network, source.place, route)
     at_once = _at_once(relaxed, [source.place, *route])
     for columns in unit_vectors(source.size, numbers, source.moving, at_once):
-        image = advanced(relaxed, {source.place: columns}, route[-1])
-        parts.append(torch.linalg.vector_norm(image, source.norm, dim=1))
-    whole: Tensor = torch.linalg.vector_norm(torch.stack(parts), source.norm, dim=0)
-    return whole
+        image = advanced(relaxed, {source.place: laid(columns)}, route[-1])
+        parts.append(powers(image, source.norm).sum(1))
+    return root(sum(parts[1:], parts[0]), source.norm)
 
 
-def advanced(relaxed: Relaxed, columns: dict[int, Vectors], end: int) -> Vectors:
+def advanced(relaxed: Relaxed, columns: dict[int, Moving], end: int) -> Vectors:
     """Vectors at some places carried on to `end`: the linear part of what the network does.
 
     `columns` gains the places on the way, and loses those that nothing ahead asks for, so that it
@@ -203,26 +226,32 @@ def advanced(relaxed: Relaxed, columns: dict[int, Vectors], end: int) -> Vectors
         given = [columns.get(each) for each in node.inputs]
         if any(each is not None for each in given):
             columns[place] = _step(node.operation, given, relaxed.slopes.get(place))
-    image = columns[end]
+    image = columns[end] = _whole(columns[end])
     asked = {i for node in relaxed.network.nodes[end:] for i in node.inputs}
     for place in set(columns) - asked - {max(columns)}:
         del columns[place]
     return image
 
 
-def _step(operation: Operation, given: list[Vectors | None], slope: Moves | None) -> Vectors:
+def _step(operation: Operation, given: list[Moving | None], slope: Moves | None) -> Moving:
     """The linear part of a step; of its inputs an addition may lack one."""
     if isinstance(operation, Addition):
-        first, second = given
+        first, second = (None if each is None else _whole(each) for each in given)
         if second is not None and operation.second == -1:
             second = -second
         known = [each for each in (first, second) if each is not None]
         return known[0] if len(known) == 1 else known[0] + known[1]
-    (vectors,) = (each for each in given if each is not None)
+    (moving,) = (each for each in given if each is not None)
     if isinstance(operation, Rectifier):
         assert slope is not None  # noqa: S101 those before the end are known
-        return vectors * slope.unsqueeze(1)
-    return operation.matrix(_for_its_rows(operation, vectors))
+        return Sloped(_whole(moving), slope)
+    if isinstance(operation, Convolution) and isinstance(moving, Sloped):
+        return convolved(operation, moving.vectors, moving.slope)
+    return operation.matrix(_for_its_rows(operation, _whole(moving)))
+
+
+def _whole(moving: Moving) -> Vectors:
+    return moving.whole if isinstance(moving, Sloped) else moving
 
 
 def backward(relaxed: Relaxed, sources: list[Source], end: int) -> dict[Source, Moves]:
@@ -241,39 +270,43 @@ def backward(relaxed: Relaxed, sources: list[Source], end: int) -> dict[Source, 
 def _backward(
     relaxed: Relaxed, sources: list[Source], end: int, c: Vectors
 ) -> dict[Source, Numbers]:
-    waiting, found = {end: c}, {}
+    waiting: dict[int, Moving] = {end: c}
+    found: dict[Source, Numbers] = {}
     for place in range(end, -1, -1):
         nu = waiting.pop(place, None)
         if nu is None:
             continue
         for source in sources:
             if source.place == place:
-                found[source] = _norm(nu, source)
+                found[source], nu = _norm(_whole(nu), source)
         for before, each in _steps_back(relaxed, place, nu):
-            waiting[before] = waiting[before] + each if before in waiting else each
+            there = waiting.get(before)
+            waiting[before] = each if there is None else _whole(there) + _whole(each)
     return found
 
 
-def _norm(nu: Vectors, source: Source) -> Numbers:
+def _norm(nu: Vectors, source: Source) -> tuple[Numbers, Vectors]:
+    """Of each vector, its numbers times the sizes; and the vectors, to be carried on."""
     if source.norm == 2:
-        weighted = nu.flatten(2) * source.size.flatten(1).unsqueeze(1)
-        length: Tensor = torch.linalg.vector_norm(weighted, dim=2)
-        return length
-    return (nu.flatten(2).abs() @ source.size.flatten(1).unsqueeze(2)).squeeze(2)
+        squares = (nu * source.size.unsqueeze(1)).square()
+        return root(squares.sum(tuple(range(2, nu.dim()))), 2), nu
+    return weighed(nu, source.size)
 
 
-def _steps_back(relaxed: Relaxed, place: int, nu: Vectors) -> Iterator[tuple[int, Vectors]]:
+def _steps_back(relaxed: Relaxed, place: int, nu: Moving) -> Iterator[tuple[int, Moving]]:
     if place == 0:
         return
     node = relaxed.network.nodes[place - 1]
     match node.operation:
         case Rectifier():
-            yield node.inputs[0], nu * relaxed.slopes[place].unsqueeze(1)
+            yield node.inputs[0], Sloped(_whole(nu), relaxed.slopes[place])
         case Addition(second=sign):
-            yield node.inputs[0], nu
-            yield node.inputs[1], nu if sign == 1 else -nu
+            yield node.inputs[0], _whole(nu)
+            yield node.inputs[1], _whole(nu) if sign == 1 else -_whole(nu)
+        case Convolution() as convolution if isinstance(nu, Sloped):
+            yield node.inputs[0], transposed(convolution, nu.vectors, nu.slope)
         case affine:
-            yield node.inputs[0], affine.adjoint(_for_its_rows(affine, nu))
+            yield node.inputs[0], laid(affine.adjoint(_for_its_rows(affine, _whole(nu))))
 
 
 def _for_its_rows(operation: Operation, x: Tensor) -> Tensor:
