@@ -48,7 +48,7 @@ def test_what_is_stored_is_not_computed_again(store: Store, log: Path) -> None:
     events: list[Event] = []
     outcomes = run([target], store, on_event=events.append)
     assert noted(log) == ["number-1.0", "sum"]
-    assert events == [Planned(total=1, missing=0)]
+    assert events == [Planned(total=1, missing=())]
     assert outcomes[target] == Done(key=key(target), label="sum of 1", found=True)
 
 
@@ -161,7 +161,7 @@ def test_events_tell_the_story_in_order(store: Store) -> None:
     events: list[Event] = []
     run([Walk(steps=2)], store, on_event=events.append)
     assert [type(each) for each in events] == [Planned, Started, Advanced, Advanced, Finished]
-    assert events[0] == Planned(total=1, missing=1)
+    assert events[0] == Planned(total=1, missing=(Walk(steps=2).label(),))
     assert events[2] == Advanced(label="walk 2, seed 0", done=1, total=2)
     assert events[3] == Advanced(label="walk 2, seed 0", done=2, total=2)
     assert isinstance(events[4], Finished)

@@ -1,4 +1,4 @@
-"""Progress: the arithmetic of what is left, and who sees what."""
+"""Progress: who sees what."""
 
 import io
 import time
@@ -18,12 +18,12 @@ from trilemma.experiments.events import (
     Started,
     Waiting,
 )
-from trilemma.experiments.progress import Tally, duration, progress
+from trilemma.experiments.progress import progress
 
 DONE = Finished(outcome=Done(key="k", label="a", seconds=12.0))
 FAILED = Finished(outcome=Failed(key="k", label="b", error="broken", kind="ValueError"))
 STORY: list[Event] = [
-    Planned(total=5, missing=3),
+    Planned(total=5, missing=("a", "b", "c")),
     Started(label="a"),
     Advanced(label="a", done=5, total=10, note="loss 0.3"),
     DONE,
@@ -53,55 +53,6 @@ def after(monkeypatch: pytest.MonkeyPatch) -> Callable[[float], None]:
     return advance
 
 
-def test_a_share_counts_stages_and_parts_of_stages() -> None:
-    tally = Tally()
-    shares = []
-    for event in STORY:
-        tally.add(event)
-        shares.append(tally.share)
-    assert shares == pytest.approx([0, 0, 0.5 / 3, 1 / 3, 2 / 3, 1])
-
-
-def test_what_is_left_follows_from_the_pace() -> None:
-    tally = Tally()
-    tally.add(Planned(total=4, missing=4))
-    assert tally.left(60.0) == ""
-    tally.add(DONE)
-    assert tally.left(60.0) == "about 3 min left"
-    assert tally.left(10.0) == "about 30 s left"
-
-
-def test_late_and_repeated_news_change_nothing() -> None:
-    tally = Tally()
-    for event in [Planned(total=2, missing=2), DONE, *STORY[1:3]]:
-        tally.add(event)
-    assert tally.running == {}
-    assert tally.share == 0.5
-
-
-def test_a_new_plan_starts_anew() -> None:
-    tally = Tally()
-    for event in STORY:
-        tally.add(event)
-    tally.add(Planned(total=1, missing=1))
-    assert tally.share == 0
-
-
-def test_no_work_is_all_done() -> None:
-    tally = Tally()
-    tally.add(Planned(total=3, missing=0))
-    assert tally.share == 1
-    assert tally.left(5.0) == ""
-
-
-@pytest.mark.parametrize(
-    ("seconds", "said"),
-    [(0.0, "1 s"), (59.9, "60 s"), (60, "1 min"), (3_540, "59 min"), (3_600, "1 h 0 min")],
-)
-def test_durations_are_for_people(seconds: float, said: str) -> None:
-    assert duration(float(seconds)) == said
-
-
 @pytest.mark.parametrize("stream", [Plain, Terminal])
 def test_short_work_shows_nothing(stream: type[Plain]) -> None:
     out = stream()
@@ -125,7 +76,7 @@ def test_quiet_is_quiet(stream: type[Plain], after: Callable[[float], None]) -> 
 def test_what_a_person_must_know_is_said_at_once(stream: type[Plain]) -> None:
     out = stream()
     with progress(stream=out) as on_event:
-        on_event(Planned(total=1, missing=1))
+        on_event(Planned(total=1, missing=("a",)))
         on_event(Damaged(key="k", why="facts.json is missing"))
         on_event(Waiting(label="train, seed 1"))
     assert out.getvalue().splitlines() == [
@@ -140,10 +91,10 @@ def test_lines_where_there_is_no_terminal(after: Callable[[float], None]) -> Non
         for event in STORY:
             on_event(event)
             after(10.0)
-        on_event(Planned(total=1, missing=1))
+        on_event(Planned(total=1, missing=("a",)))
     assert out.getvalue().splitlines() == [
-        "[1/3] a: done in 12 s (about 1 min left)",
-        "[2/3] b: failed: broken (about 20 s left)",
+        "[1/3] a: done in 12 s",
+        "[2/3] b: failed: broken",
         "[3/3] c: found",
     ]
 
@@ -151,7 +102,7 @@ def test_lines_where_there_is_no_terminal(after: Callable[[float], None]) -> Non
 def test_a_long_stage_is_heard_of_now_and_then(after: Callable[[float], None]) -> None:
     out = Plain()
     with progress(stream=out) as on_event:
-        on_event(Planned(total=1, missing=1))
+        on_event(Planned(total=1, missing=("a",)))
         on_event(Started(label="a"))
         for step in range(1, 11):
             after(10.0)

@@ -47,10 +47,10 @@ Outcome: TypeAlias = Done | Failed
 
 @dataclass(frozen=True, kw_only=True)
 class Planned:
-    """Of `total` stages that count for this run, `missing` must be computed."""
+    """Of `total` stages that count for this run, those that must be computed, by their labels."""
 
     total: int
-    missing: int
+    missing: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)

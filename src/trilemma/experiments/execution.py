@@ -80,7 +80,8 @@ def run(
     """
     _check(scheduler, workers)
     seen = look(targets, store, on_event)
-    on_event(Planned(total=len(seen.found) + len(seen.missing), missing=len(seen.missing)))
+    missing = tuple(stage.label() for stage in seen.missing.values())
+    on_event(Planned(total=len(seen.found) + len(missing), missing=missing))
     made: Mapping[str, Outcome] = {}
     if seen.missing:
         store.prepare()

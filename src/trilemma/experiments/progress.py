@@ -18,54 +18,20 @@ from trilemma.experiments.events import (
     Failed,
     Finished,
     Planned,
-    Started,
     Waiting,
     ignore,
 )
 from trilemma.experiments.making import Report
+from trilemma.experiments.tally import Tally, duration
 
 if TYPE_CHECKING:
     from rich.live import Live
     from rich.table import Table
 
-__all__ = ["Tally", "duration", "progress"]
+__all__ = ["progress"]
 
 _GRACE = 2.0  # seconds of work that show nothing
 _SILENCE = 30.0  # seconds between two lines about a stage that goes on, where there are no bars
-
-
-class Tally:
-    """What a run's events add up to."""
-
-    def __init__(self) -> None:
-        self.missing = 0
-        self.finished: list[str] = []
-        self.running: dict[str, Advanced] = {}
-
-    def add(self, event: Event) -> None:
-        """Count one event; what arrives late, about a finished stage, changes nothing."""
-        match event:
-            case Planned(missing=missing):
-                self.missing, self.finished, self.running = missing, [], {}
-            case Started(label=label) | Waiting(label=label) if label not in self.finished:
-                self.running[label] = Advanced(label=label, done=0, total=0)
-            case Advanced(label=label) if label not in self.finished:
-                self.running[label] = event
-            case Finished(outcome=outcome):
-                self.running.pop(outcome.label, None)
-                self.finished.append(outcome.label)
-
-    @property
-    def share(self) -> float:
-        """How much of the work is done, in [0, 1], each stage counting the same."""
-        inside = sum(each.done / each.total for each in self.running.values() if each.total)
-        return min(1.0, (len(self.finished) + inside) / self.missing) if self.missing else 1.0
-
-    def left(self, elapsed: float) -> str:
-        """Such as "about 3 min left", from the pace so far; empty while there is none."""
-        if not 0 < self.share < 1:
-            return ""
-        return f"about {duration(elapsed * (1 - self.share) / self.share)} left"
 
 
 @contextmanager
@@ -85,19 +51,6 @@ def progress(*, quiet: bool = False, stream: IO[str] | None = None) -> Iterator[
         yield shown
     finally:
         shown.close()
-
-
-def duration(seconds: float) -> str:
-    """In the two units a person would use: "12 s", "3 min", "2 h 5 min".
-
-    >>> from trilemma.experiments.progress import duration
-    >>> [duration(s) for s in (0.2, 59.4, 61.0, 7_500.0)]
-    ['1 s', '59 s', '1 min', '2 h 5 min']
-    """
-    if seconds < 60:
-        return f"{max(1, round(seconds))} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 class _Lines:
@@ -122,7 +75,7 @@ class _Lines:
 
     def _step(self, event: Event, now: float) -> str:
         elapsed = now - self.start
-        left = self.tally.left(elapsed)
+        left = self.tally.left()
         left = f" ({left})" if left else ""
         if isinstance(event, Finished) and elapsed > _GRACE:
             count = f"{len(self.tally.finished)}/{self.tally.missing}"
@@ -186,7 +139,7 @@ def _draw(tally: Tally, elapsed: float) -> "Table":
     from rich.text import Text
 
     table = Table.grid(padding=(0, 2))
-    for each in tally.running.values():
+    for each in tally.running:
         count = f"{each.done}/{each.total}" if each.total else ""
         bar = ProgressBar(
             total=each.total or 100, completed=each.done, width=24, pulse=not each.total
@@ -194,7 +147,7 @@ def _draw(tally: Tally, elapsed: float) -> "Table":
         table.add_row(Text(each.label), bar, Text(count), Text(each.note, style="dim"))
     total = ProgressBar(total=1.0, completed=tally.share, width=24)
     count = f"{len(tally.finished)}/{tally.missing}"
-    spent = f"{duration(elapsed)}, {tally.left(elapsed)}".removesuffix(", ")
+    spent = f"{duration(elapsed)}, {tally.left()}".removesuffix(", ")
     table.add_row(Text("all stages", style="bold"), total, Text(count), Text(spent, style="dim"))
     return table
 
