@@ -281,6 +281,9 @@ def test_the_cropped_yale_archive(nowhere):
     np.testing.assert_array_equal(loaded.stored[0, 0], halved(pixels["A+000E+00"]))
     full = load(YaleB(full_size=True))
     np.testing.assert_array_equal(full.stored[1, 0], pixels["A+000E+20"])
+    small = load(YaleB(halvings=1))
+    np.testing.assert_array_equal(small.stored[1, 0], halved(halved(pixels["A+000E+20"])))
+    assert "96x84 images halved by box average" in small.info.notes
 
 
 def test_halving_is_the_mean_of_each_block():
@@ -294,3 +297,9 @@ def test_a_broken_image_in_an_archive_is_named(nowhere):
     zipped(nowhere / "CroppedYale.zip", files)
     with pytest.raises(BadInput, match=r"yaleB01_P00A\+000E\+00.pgm: is not an image"):
         load(YaleB())
+
+
+@pytest.mark.parametrize("halvings", [-1, 4])
+def test_too_many_halvings_are_refused(halvings):
+    with pytest.raises(BadInput, match="halvings"):
+        YaleB(halvings=halvings)

@@ -45,8 +45,12 @@ READERS: Mapping[str, Reader] = {
     "tiny_imagenet_archive": lambda paths, config: tiny_imagenet.archive(paths[0]),
     "lfw_npz": lambda paths, config: prepared.sorted_npz(paths[0], "file"),
     "lfw_archive": lambda paths, config: lfw.archive(paths[0]),
-    "yaleb_npz": lambda paths, config: yale.prepared_npz(paths[0], config.full_size),
-    "yaleb_archive": lambda paths, config: yale.archive(paths[0], config.full_size),
+    "yaleb_npz": lambda paths, config: yale.prepared_npz(
+        paths[0], config.full_size, config.halvings
+    ),
+    "yaleb_archive": lambda paths, config: yale.archive(
+        paths[0], config.full_size, config.halvings
+    ),
     "security_csv": lambda paths, config: tables.security_csv(paths, config.ENTRY),
     "security_parquet": lambda paths, config: tables.security_parquet(paths[0]),
     "spam_url_csv": lambda paths, config: tables.spam_url_csv(paths[0]),

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Annotated, ClassVar, TypeAlias
 
-from annotated_types import Ge
+from annotated_types import Ge, Le
 
 from trilemma.core.errors import BadInput
 from trilemma.data.presets import PRESETS, Preset, Sizes
@@ -161,10 +161,21 @@ class YaleB(Sampled):
 
     Args:
         full_size: 192x168 pixels instead of 96x84; needs the canonical archive.
+        halvings: how many times more both sides are halved, by box average: 1 leaves 48x42.
+
+    Raises:
+        BadInput: more than 3 halvings, or as every set.
     """
 
     ENTRY: ClassVar[str] = "yaleb"
     full_size: bool = False
+    halvings: Annotated[int, Ge(0), Le(3)] = field(default=0, metadata=LATER)
+
+    def __post_init__(self) -> None:
+        Sampled.__post_init__(self)
+        _at_least("halvings", self.halvings, 0)
+        if self.halvings > 3:
+            raise BadInput("halvings", f"is {self.halvings}", "Allowed: 0 to 3")
 
 
 @dataclass(frozen=True, kw_only=True)
