@@ -84,6 +84,10 @@ def test_an_audit_compares_models_over_seeds(store):
     for model in document["models"].values():
         assert model["rows"] == {"members": 60, "nonmembers": 50}
         assert len(model["accuracy"]["adversarial_test"]["seeds"]) == 2
+        answers, accuracy = model["answers"], model["accuracy"]
+        for part in ("train", "test"):
+            assert answers["confidence"][part] == accuracy[part]
+            assert answers["confidence_adversarial"][part]["value"] < accuracy[part]["value"]
         for attack in model["membership"].values():
             auc = attack["auc"]
             assert auc["value"] == pytest.approx(np.mean([s["value"] for s in auc["seeds"]]))
@@ -141,7 +145,7 @@ def test_weights_count_in_the_key_and_their_place_does_not(own, store):
     seen = []
     third = audit(declared(weights=own / "moved.safetensors"), store, on_event=seen.append)
     assert third["models"]["own"]["membership"] == first["models"]["own"]["membership"]
-    assert all(getattr(event, "missing", 0) == 0 for event in seen)
+    assert all(getattr(event, "missing", ()) == () for event in seen)
 
 
 def table(path, x, y):

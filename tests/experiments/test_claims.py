@@ -102,6 +102,14 @@ def test_what_was_measured_is_told_with_its_scale_and_deviation():
     assert found.deviation == "halved images"
 
 
+def test_how_often_the_answers_that_an_attack_reads_are_right():
+    found = document(one=[0.6])
+    found["models"]["one"]["answers"] = {"eps.1": {"train": metric([0.9], 0.01)}}
+    assert number(found, "one:answers.eps.1.train")["value"] == 0.9
+    assert number(found, "one:answers.eps.1.test") is None
+    assert number(found, "one:answers.other.train") is None
+
+
 def test_a_model_is_as_leaky_as_its_strongest_attack():
     found = document(one=[0.6])
     weaker, stronger = metric([0.55], 0.01), metric([0.7], 0.01)

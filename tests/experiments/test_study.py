@@ -97,8 +97,10 @@ def test_a_study_is_a_valid_experiment_with_what_its_claims_compare(name, scale)
             if number == "0.5":
                 continue
             model, _, rest = number.partition(":")
-            part = rest.partition(".")[0]
+            part, _, metric = rest.partition(".")
             assert model in built.models
+            if part == "answers":
+                part = metric.rpartition(".")[0]
             assert part in {"", "accuracy", "sensitivity", "security"} | set(built.attacks)
 
 

@@ -120,6 +120,9 @@ def number(document: Document, name: str) -> Metric | None:
     model, _, rest = name.partition(":")
     found = document["models"].get(model, {})
     part, _, metric = rest.partition(".")
+    if part == "answers":
+        attack, _, rows = metric.rpartition(".")
+        return _whole(found.get(part, {}).get(attack, {}).get(rows))
     if part in OUTSIDE_MEMBERSHIP:
         return _whole(found.get(part, {}).get(metric))
     membership = found.get("membership", {})

@@ -55,6 +55,16 @@ def security(cells: Sequence[Cell], of: Facts, why: str) -> Json:
     return {"security": {**numbers, "rows": rows, **loss}}
 
 
+def answers(cells: Sequence[Cell], of: Facts) -> Json:
+    """How often the answers that each attack reads are right, over seeds; not where one failed."""
+    found: Json = {}
+    for name in dict.fromkeys(name for cell in cells for name in cell.attacks):
+        seeds = [facts["accuracy"] for cell in cells if (facts := of(cell.attacks.get(name)))]
+        if len(seeds) == len(cells):
+            found[name] = {part: metrics.combine([s[part] for s in seeds]) for part in seeds[0]}
+    return {"answers": found} if found else {}
+
+
 def certified(cells: Sequence[Cell], of: Facts) -> Json:
     """Shares of certified rows by radius, over seeds; nothing where a seed failed."""
     found: Json = {}

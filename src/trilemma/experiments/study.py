@@ -30,7 +30,8 @@ class Claim:
 
     A number is named `model`, which is the accuracy of its strongest membership attack at the best
     threshold; `model:attack`, that of one attack; or `model:part.metric`, where part is an attack,
-    `accuracy`, `sensitivity` or `security`. A limit is a number by itself: `0.5`.
+    `accuracy`, `sensitivity` or `security`. `model:answers.attack.train` is how often the answers
+    about members that an attack reads are right. A limit is a number by itself: `0.5`.
 
     Args:
         statement: in our words, with its scope.
