@@ -3,6 +3,7 @@
 Only what `--help` needs is imported here; everything heavier inside the commands.
 """
 
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,7 @@ app.add_typer(data_app, name="data")
 claims_app = typer.Typer(help="The papers' findings: reproduced, not reproduced, not run.")
 app.add_typer(claims_app, name="claims")
 
+PIPED = 160  # columns of a table that no terminal shows
 EXIT = (
     "Exit status: 0 done; 1 an attack failed; 2 bad input; 3 a --fail-if condition holds;"
     " 4 a --fail-if condition cannot be evaluated."
@@ -217,13 +219,20 @@ def data_get(
 
 
 @claims_app.callback(invoke_without_command=True)
-def claims(context: typer.Context) -> None:
+def claims(
+    context: typer.Context,
+    as_json: Annotated[bool, typer.Option("--json", help="The ledger as JSON.")] = False,
+) -> None:
     """The papers' findings: reproduced, not reproduced, not run."""
     if context.invoked_subcommand is None:
         from trilemma.experiments.claims import ledger
         from trilemma.experiments.tables import claims_table
 
-        _show(claims_table(ledger()))
+        found = ledger()
+        if as_json:
+            typer.echo(json.dumps([each.to_json() for each in found], indent=1))
+        else:
+            _show(claims_table(found))
 
 
 @claims_app.command("studies")
@@ -282,7 +291,8 @@ def _store(root: Path | None) -> "Store":
 def _show(table: object) -> None:
     from rich.console import Console
 
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    terminal = sys.stdout.isatty()
+    Console(width=None if terminal else PIPED, soft_wrap=not terminal).print(table)
 
 
 def _outputs(

@@ -36,7 +36,13 @@ from trilemma.attacks.evasion import (
 from trilemma.attacks.membership import (
     METHODS,
     AdversarialConfidence,
+    AugmentationRobustness,
+    BernoulliFlips,
+    BoundaryDistance,
     Confidence,
+    Gap,
+    GaussianNoise,
+    NoiseRobustness,
     VerifiedConfidence,
 )
 from trilemma.bounds import Crown, CrownIBP, Dual, FastLin, HybridZonotope, Interval, Zonotope
@@ -94,6 +100,12 @@ RECORDED = {
     (VerifiedConfidence, 2, verified(Linf(0.05), Crown())): -1.08947392093,
     (VerifiedConfidence, 2, verified(L2(0.2), FastLin())): -1.69797282135,
     (VerifiedConfidence, 2, verified(L2(0.15), Dual())): -1.41450808239,
+    (Gap, 1, Gap()): 0.5,
+    (BoundaryDistance, 1, BoundaryDistance(search=HopSkipJump(max_queries=200))): 0.965214023303,
+    (BoundaryDistance, 1, BoundaryDistance(search=QEBA(max_queries=200), norm=1)): 1.91735691872,
+    (NoiseRobustness, 1, NoiseRobustness(noise=GaussianNoise(sigma=0.2))): 3.10522492723,
+    (NoiseRobustness, 1, NoiseRobustness(noise=BernoulliFlips(probability=0.3))): 1.72213895633,
+    (AugmentationRobustness, 1, AugmentationRobustness()): 24.3618438846,
 }
 
 
@@ -106,6 +118,11 @@ def wave(*shape):
 def model(x):
     """Curved: what an attack finds lies seldom in a corner, where different ways end alike."""
     return (x @ (4 * wave(5, 8) - 2)).sin() @ (6 * wave(8, 3) - 3)
+
+
+def images(x):
+    """Curved, too, in the means of an image's rows."""
+    return model(x.mean((1, 3)))
 
 
 def layers():
@@ -133,6 +150,13 @@ def result(kind, config):
         return ATTACKS[kind](model, x, y, config, rng=seeded(0))
     if kind is VerifiedConfidence:
         return METHODS[kind].signal(layers(), x, y, config, box=UNIT, rng=seeded(0))
+    if kind is Gap:
+        y = y.roll(1)  # it tells rows apart that the model gets wrong
+    if kind is NoiseRobustness and isinstance(config.noise, BernoulliFlips):
+        x = x.round()
+    if kind is AugmentationRobustness:
+        x = wave(6, 1, 5, 5)
+        return METHODS[kind].signal(images, x, images(x).argmax(1), config, box=UNIT, rng=seeded(0))
     return METHODS[kind].signal(model, x, y, config, box=UNIT, rng=seeded(0))
 
 

@@ -33,6 +33,7 @@ def document(error=0.01, **models):
     }
     seeds = list(range(len(next(iter(models.values())))))
     return {
+        "name": "some study",
         "models": built,
         "provenance": {"seeds": seeds, "data": {"deviation": "halved images"}},
     }
@@ -83,6 +84,38 @@ def test_a_peak_stands_clearly_above_both_ends(values):
     assert status(Claim(**WORDS, peaks=tuple(names)), found) == (
         "reproduced" if expected else "not reproduced"
     )
+
+
+@given(st.lists(st.sampled_from([0.5, 0.6, 0.7]), min_size=4, max_size=5))
+def test_a_peak_may_have_to_be_one_of_some(values):
+    names = tuple(f"m{index}" for index in range(len(values)))
+    found = document(0.02, **{name: [value] for name, value in zip(names, values, strict=True)})
+    anywhere, second = (Claim(**WORDS, peaks=names, within=one) for one in ((), names[1:2]))
+    first = values[1] == max(values[1:-1])
+    expected = status(anywhere, found) if first else "not reproduced"
+    assert status(second, found) == expected
+
+
+@given(st.tuples(st.floats(0.5, 0.9), st.floats(0.5, 0.9)))
+def test_what_is_alike_differs_by_less_than_the_margin(pair):
+    found = document(0.02, one=[pair[0]], two=[pair[1]])
+    gap = abs(pair[0] - pair[1])
+    if abs(gap - 0.02 * 2**0.5) > 1e-9:
+        expected = "reproduced" if gap < 0.02 * 2**0.5 else "not reproduced"
+        assert status(Claim(**WORDS, alike=("one", "two")), found) == expected
+
+
+def test_what_was_chosen_on_a_shadow_model_can_be_named():
+    found = document(one=[0.6])
+    found["models"]["one"]["shadow"] = {"attacks": ["a"], "accuracy": metric([0.58], 0.01)}
+    assert number(found, "one:shadow.accuracy")["value"] == 0.58
+
+
+def test_the_networks_deviation_stands_beside_that_of_the_data():
+    declared = study("song2019-table4")
+    found = document(natural=[0.6], pgd=[0.7]) | {"name": "song2019-table4-cpu"}
+    said = decide(declared, declared.claims["pgd"], found).deviation
+    assert said.startswith("halved images; a plain network")
 
 
 def test_a_seed_against_the_rest_decides():

@@ -267,6 +267,9 @@ def test_data_sets_and_claims_are_listed(tmp_path):
     claims = trilemma("claims", cwd=tmp_path)
     assert claims.returncode == 0, claims.stderr
     assert "song2019-table2" in claims.stdout
+    listed = json.loads(trilemma("claims", "--json", cwd=tmp_path).stdout)
+    assert {each["status"] for each in listed} <= {"reproduced", "not reproduced", "not run"}
+    assert listed[0]["study"] == "song2019-table2"
     studies = trilemma("claims", "studies", cwd=tmp_path)
     assert studies.returncode == 0, studies.stderr
     assert "song2019-figure9" in studies.stdout

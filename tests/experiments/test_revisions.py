@@ -12,17 +12,28 @@ import numpy as np
 import pytest
 import torch
 
-from trilemma.attacks.evasion import ATTACKS, PGD
+from trilemma.attacks.evasion import ATTACKS, PGD, HopSkipJump
 from trilemma.attacks.membership import (
+    BASE,
+    CALIBRATIONS,
     LEARNED,
     METHODS,
+    RMIA,
+    STATISTICS,
     AdversarialConfidence,
+    AugmentationRobustness,
+    BoundaryDistance,
     Confidence,
+    Gap,
+    GaussianNoise,
     Known,
+    LiRA,
     ModelInference,
+    NoiseRobustness,
     Targeted,
     VerifiedConfidence,
     model_inference,
+    score,
 )
 from trilemma.bounds import Interval
 from trilemma.core.balls import Linf
@@ -38,15 +49,16 @@ from trilemma.experiments.fitting import fitting_rows
 from trilemma.experiments.inferring import Infer, networks
 from trilemma.experiments.leaving_out import LeaveOut, Sensitivities
 from trilemma.experiments.radii import Radii
+from trilemma.experiments.referencing import ReferenceSplit, halves
 from trilemma.experiments.security import Secure, secure
 from trilemma.experiments.shadowing import ShadowSplit
 from trilemma.experiments.specs import Trained
 from trilemma.experiments.stages import ProbeData, ProbeModel, Respond, Split, Train
 from trilemma.experiments.thorough import Withstand, chosen
 from trilemma.experiments.verifying import Verify
-from trilemma.metrics import certified_shares, sensitivity, transferred_threshold
+from trilemma.metrics import certified_shares, sensitivity, transferred_rate, transferred_threshold
 from trilemma.models import Certified, PixelDP
-from trilemma.oracles import log_probabilities
+from trilemma.oracles import Local, log_probabilities
 from trilemma.training import Adversarial, Batch, Natural, Recipe, build, train
 from trilemma.training.recipes import (
     MLP,
@@ -76,6 +88,13 @@ def model():
 def signal(config):
     x, y = rows()
     return METHODS[type(config)].signal(model(), x, y, config, box=UNIT, rng=seeded(3)).tolist()
+
+
+def asked(config):
+    """A signal of an oracle, on inputs and labels of which some are wrong."""
+    x, y = rows()
+    oracle = Local(model(), classes=3)
+    return METHODS[type(config)].signal(oracle, x, y, config, box=UNIT, rng=seeded(3)).tolist()
 
 
 def inferred():
@@ -141,7 +160,16 @@ def transferred():
     numbers = np.random.default_rng(6).normal([[0.5], [0], [1], [0]], size=(4, 20))
     found = transferred_threshold(*numbers)
     low, high = found.accuracy().low, found.accuracy().high
-    return [found.threshold, found.shadow_accuracy, found.accuracy().value, low, high]
+    fixed = transferred_rate(*numbers[1:], 0.1).flagged
+    at_rate = [fixed.hits, fixed.alarms]
+    return [found.threshold, found.shadow_accuracy, found.accuracy().value, low, high, *at_rate]
+
+
+def calibrated(config):
+    rng = seeded(6)
+    signals = torch.randn(9, 8, generator=rng, dtype=torch.float64)
+    trained = torch.arange(64).view(8, 8) % 3 == 0
+    return score(signals[0], signals[1:] + trained, trained, config).tolist()
 
 
 def left_out():
@@ -234,7 +262,15 @@ TOYS = {
     Confidence: lambda: signal(Confidence()),
     AdversarialConfidence: lambda: signal(AdversarialConfidence(attack=ATTACK)),
     VerifiedConfidence: lambda: signal(VERIFIED),
+    **{kind: lambda kind=kind: asked(kind()) for kind in STATISTICS},
+    Gap: lambda: asked(Gap()),
+    BoundaryDistance: lambda: asked(BoundaryDistance(search=HopSkipJump(max_queries=80))),
+    NoiseRobustness: lambda: asked(NoiseRobustness(noise=GaussianNoise(sigma=0.3), copies=30)),
+    AugmentationRobustness: lambda: asked(AugmentationRobustness()),
     ModelInference: inferred,
+    LiRA: lambda: calibrated(LiRA()),
+    BASE: lambda: calibrated(BASE(offline=0.3)),
+    RMIA: lambda: calibrated(RMIA(gamma=1.1)),
     Natural: lambda: loss(Natural()),
     Adversarial: lambda: loss(Adversarial(attack=ATTACK)),
     SmallCNN: lambda: trained(SmallCNN(epochs=2, batch=4)),
@@ -256,6 +292,7 @@ TOYS = {
     Infer: lambda: [*fitted(), *inferred()],
     ShadowSplit: lambda: stratified_order(np.arange(9) % 2, np.arange(9), 5).tolist(),
     Transfer: transferred,
+    ReferenceSplit: lambda: halves(np.arange(9) % 2, 3, 5)[0].tolist(),
     LeaveOut: left_out,
     Sensitivities: compared_anew,
     Evaluate: evaluated,
@@ -288,7 +325,7 @@ def test_another_result_needs_another_revision(kind):
 
 def test_every_recipe_and_method_has_a_toy():
     # evasion attacks have theirs in tests/attacks/test_attack_revisions.py
-    assert {*get_args(Recipe), *METHODS, *LEARNED} <= set(TOYS)
+    assert {*get_args(Recipe), *METHODS, *LEARNED, *CALIBRATIONS} <= set(TOYS)
 
 
 @pytest.mark.xfail(raises=AssertionError, reason="negative control: a changed method is noticed")

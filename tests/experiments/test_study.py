@@ -66,6 +66,18 @@ def test_a_claim_says_once_how_it_is_decided():
         Claim(**words, exceeds=("a", "b", "c"))
     with pytest.raises(BadInput, match="names 2 numbers"):
         Claim(**words, peaks=("a", "b"))
+    with pytest.raises(BadInput, match="alike: names 3 numbers"):
+        Claim(**words, alike=("a", "b", "c"))
+    with pytest.raises(BadInput, match="within: a is no peak's"):
+        Claim(**words, peaks=("a", "b", "c"), within=("a",))
+
+
+def test_a_studys_networks_differ_from_the_papers_at_the_cpu_scale_only():
+    declared = study("song2019-table4")
+    assert "instead of a wide residual one" in " ".join(declared.deviation("cpu").split())
+    assert declared.deviation("paper") == ""
+    assert study("song2019-figure4").deviation("cpu") == "images of 48x42"
+    assert study("song2019-table2").deviation("cpu") == ""
 
 
 def test_a_line_has_a_number_for_each_place():
@@ -75,7 +87,10 @@ def test_a_line_has_a_number_for_each_place():
 
 def test_studies_come_in_the_papers_order():
     names = [name.removeprefix("song2019-") for name in studies()]
-    assert names.index("table3") < names.index("table10") < names.index("figure1")
+    tables = [*range(2, 9), "8b", 9, "9b", 10, "11a", "11b", 12]
+    figures = [*range(1, 6), "6a", "6b", *range(7, 10)]
+    expected = [f"table{each}" for each in tables] + [f"figure{each}" for each in figures]
+    assert names == [*expected, "section7-1", "appendixE"]
 
 
 def test_an_unknown_study_or_scale_is_refused_with_what_is_known():
@@ -101,7 +116,10 @@ def test_a_study_is_a_valid_experiment_with_what_its_claims_compare(name, scale)
             assert model in built.models
             if part == "answers":
                 part = metric.rpartition(".")[0]
-            assert part in {"", "accuracy", "sensitivity", "security"} | set(built.attacks)
+            if part in built.attacks:
+                assert part in built.attacks_on(model)
+            known = {"", "accuracy", "sensitivity", "security", "shadow", *built.attacks}
+            assert part in known
 
 
 def test_studies_of_one_setting_train_a_model_once():

@@ -6,7 +6,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from trilemma.core.errors import BadInput
-from trilemma.metrics import chosen_on_shadow, membership, transferred_threshold
+from trilemma.metrics import (
+    NotEvaluable,
+    chosen_on_shadow,
+    membership,
+    transferred_rate,
+    transferred_threshold,
+)
 
 few = st.lists(st.integers(0, 8), min_size=1, max_size=12)
 
@@ -71,3 +77,53 @@ def test_an_empty_side_is_refused(empty):
     sides[empty] = []
     with pytest.raises(BadInput, match="empty"):
         transferred_threshold(*sides)
+
+
+@given(
+    shadow=st.lists(st.integers(0, 6), min_size=1, max_size=30),
+    members=st.lists(st.integers(0, 6), min_size=1, max_size=20),
+    nonmembers=st.lists(st.integers(0, 6), min_size=1, max_size=20),
+    fpr=st.floats(0, 0.99),
+)
+def test_a_fixed_rate_takes_the_lowest_threshold_that_keeps_it(shadow, members, nonmembers, fpr):
+    found = transferred_rate(shadow, members, nonmembers, fpr)
+    if fpr < 1 / len(shadow):
+        assert isinstance(found, NotEvaluable)
+        assert "of shadow models" in found.why
+        return
+    known = np.array(shadow)
+    assert found.bound in shadow
+    assert (known > found.bound).mean() <= fpr
+    assert all((known > lower).mean() > fpr for lower in shadow if lower < found.bound)
+    assert found.flagged.hits == sum(each > found.bound for each in members)
+    assert found.flagged.alarms == sum(each > found.bound for each in nonmembers)
+
+
+@pytest.mark.parametrize("fpr", [0.01, 0.1])
+def test_a_rate_fixed_on_shadow_models_holds_on_a_target_like_them(fpr):
+    alarms = trials = 0
+    for seed in range(200):
+        rng = np.random.default_rng(seed)
+        found = transferred_rate(rng.normal(size=1000), [0.0], rng.normal(size=200), fpr)
+        alarms, trials = alarms + found.flagged.alarms, trials + found.flagged.nonmembers
+    rate, error = alarms / trials, (fpr * (1 - fpr) * 200 * (1 / 1000 + 1 / 200)) ** 0.5 / 200
+    assert rate == pytest.approx(fpr, abs=4 * error + 1 / 1000)
+
+
+def test_whose_members_the_targets_rows_are_does_not_move_the_threshold():
+    rng = np.random.default_rng(0)
+    shadow, scores = rng.normal(size=(2, 300))
+    known = [shadow + 1, shadow]
+    bounds, thresholds = set(), set()
+    for _ in range(20):
+        member = rng.permutation(300) < 150
+        sides = scores[member], scores[~member]
+        bounds.add(float(transferred_rate(shadow, *sides, 0.05).bound))
+        thresholds.add(float(transferred_threshold(*known, *sides).threshold))
+    assert len(bounds) == len(thresholds) == 1
+
+
+@pytest.mark.parametrize("fpr", [-0.1, 1.0, float("nan")])
+def test_a_rate_that_is_none_is_refused(fpr):
+    with pytest.raises(BadInput, match="fpr"):
+        transferred_rate([1.0], [1.0], [1.0], fpr)

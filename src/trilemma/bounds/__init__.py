@@ -11,6 +11,15 @@ from trilemma.bounds.hybrid_zonotope import (
     Switched,
 )
 from trilemma.bounds.interval import Interval
+from trilemma.bounds.smoothing import (
+    Smoothed,
+    Smoothing,
+    certified_radius,
+    certified_radius_lower,
+    certify_smoothed,
+    noisy_counts,
+    own_and_rival,
+)
 from trilemma.bounds.zonotope import Zonotope
 
 __all__ = [
@@ -26,8 +35,15 @@ __all__ = [
     "HybridZonotope",
     "Interval",
     "Smooth",
+    "Smoothed",
+    "Smoothing",
     "Switched",
     "Zonotope",
+    "certified_radius",
+    "certified_radius_lower",
+    "certify_smoothed",
     "margins",
+    "noisy_counts",
     "output_bounds",
+    "own_and_rival",
 ]

@@ -1,21 +1,30 @@
 """The stages that ask one model about the rows of one split. Imports torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from trilemma.attacks.evasion import Evasion
 from trilemma.attacks.membership import (
     AdversarialConfidence,
+    Calibrated,
     Confidence,
+    Entropy,
+    Loss,
+    MaxConfidence,
     Membership,
     ModelInference,
+    ModifiedEntropy,
+    TransferAttack,
     VerifiedConfidence,
 )
 from trilemma.core.box import Box
-from trilemma.experiments.evaluation import Asked, Evaluate
+from trilemma.core.errors import BadInput
+from trilemma.experiments.evaluation import Asked, Evaluate, ReadStatistic
+from trilemma.experiments.graph import Stage
 from trilemma.experiments.inferring import Infer, Teacher, networks
+from trilemma.experiments.referencing import Calibrate, CalibrateReferences, Pool
 from trilemma.experiments.specs import perturbation
-from trilemma.experiments.stages import Parts, Respond, Score, Source
+from trilemma.experiments.stages import Parts, Respond, Score, Source, Train
 from trilemma.experiments.thorough import Withstand
 from trilemma.experiments.verifying import Verify
 
@@ -26,6 +35,8 @@ class Asking:
 
     Args:
         name: of the model, for people.
+        pool: its reference models; None where it has none.
+        copy: the shadow model that learnt from its labels; None where there is none.
     """
 
     split: Parts
@@ -33,6 +44,8 @@ class Asking:
     box: Box
     seed: int
     name: str
+    pool: Pool | None = None
+    copy: Train | None = None
 
     def responses(self, change: Evasion | None) -> Respond:
         """Answers about the rows, as they are or attacked."""
@@ -58,6 +71,12 @@ class Asking:
                 return Asked(responses=self.responses(perturbation(attack)))
             case VerifiedConfidence():
                 return Asked(responses=Verify(attack=attack, **common))
+            case Loss() | MaxConfidence() | Entropy() | ModifiedEntropy():
+                answers = self.responses(None)
+                read = ReadStatistic(
+                    responses=answers, statistic=type(attack).__name__, name=self.name
+                )
+                return Asked(responses=answers, scores=read)
             case ModelInference():
                 scores = Infer(
                     attack=attack,
@@ -67,8 +86,44 @@ class Asking:
                     **common,
                 )
                 return Asked(responses=self.responses(None), scores=scores)
+            case TransferAttack() if self.copy is not None:
+                copied = replace(self, source=self.copy, name=self.copy.name)
+                return copied.asked(attack.statistic)
+            case TransferAttack():
+                raise BadInput("attack", "is a transfer attack", "Give a shadow model")
+            case Calibrated() if self.pool is not None:
+                judged = self.asked(attack.signal).responses
+                calibrate = Calibrate(
+                    answers=judged,
+                    references=self._references(attack, self.pool),
+                    halves=self.pool.halves,
+                    method=attack.method,
+                    name=f"{self.name}, seed {self.seed}",
+                )
+                return Asked(responses=judged, scores=calibrate)
+            case Calibrated():
+                raise BadInput("attack", "is calibrated", "Give reference models")
         scores_ = Score(attack=attack, seed=self.seed, **common)
         return Asked(responses=self.responses(None), scores=scores_)
+
+    def known(self, attack: Calibrated, pool: Pool) -> Asked:
+        """What the scores of the reference models' rows are read from, each by the others."""
+        calibrate = CalibrateReferences(
+            references=self._references(attack, pool),
+            halves=pool.halves,
+            method=attack.method,
+            name=f"{self.name}, seed {self.seed}",
+        )
+        return Asked(responses=calibrate, scores=calibrate)
+
+    def _references(self, attack: Calibrated, pool: Pool) -> tuple[Stage, ...]:
+        """What the reference models answer about the rows."""
+        return tuple(
+            replace(self, source=source, name=f"reference {index} of {self.name}")
+            .asked(attack.signal)
+            .responses
+            for index, source in enumerate(pool.sources, start=1)
+        )
 
     def evaluate(self, attack: Membership, label: str) -> Evaluate:
         """The metrics of a membership attack."""

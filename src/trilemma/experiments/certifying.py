@@ -200,7 +200,7 @@ def certifications(declared: Experiment, target: Asking) -> Mapping[str, Radii]:
             box=target.box,
             **common,
         )
-        for prefix, attack in declared.verifications().items()
+        for prefix, attack in declared.verifications(target.name).items()
     }
     trained = origin(target.source)  # dividing logits changes no label
     if isinstance(trained, Train) and (noise := trained.model.recipe.noise) is not None:

@@ -7,7 +7,9 @@ sign with every seed and its mean over seeds exceeds the 95 % margin that the ch
 - of two numbers: the first is clearly larger;
 - of numbers that rise (fall): the last is clearly larger (smaller) than the first, and no step
   from one to the next is clearly the other way;
-- of numbers with a peak: the largest of those in between is clearly larger than both ends.
+- of numbers with a peak: the largest of those in between is clearly larger than both ends (and
+  where the claim says so, one of some).
+- of two numbers said to be alike: neither is clearly larger.
 
 Else it is *not reproduced*, and the numbers say how.
 """
@@ -24,7 +26,7 @@ Status: TypeAlias = Literal["reproduced", "not reproduced", "not run"]
 Metric: TypeAlias = Mapping[str, Any]
 Named: TypeAlias = Sequence[tuple[str, Metric]]
 METRIC = "best_threshold_accuracy"
-OUTSIDE_MEMBERSHIP = ("accuracy", "sensitivity", "security")
+OUTSIDE_MEMBERSHIP = ("accuracy", "sensitivity", "security", "shadow")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,20 @@ class Decision:
     measured: str = ""
     scale: str = ""
     deviation: str = ""
+
+    def to_json(self) -> dict[str, str]:
+        """As plain values."""
+        return {
+            "paper": self.study.paper,
+            "where": self.study.where,
+            "study": self.study.name,
+            "statement": self.claim.statement,
+            "published": self.claim.published,
+            "status": self.status,
+            "measured": self.measured,
+            "scale": self.scale,
+            "deviation": self.deviation,
+        }
 
 
 def ledger(find: Callable[[str, str], Document | None] = record) -> list[Decision]:
@@ -71,13 +87,17 @@ def decide(study: Study, claim: Claim, document: Document | None) -> Decision:
         status="reproduced" if holds else "not reproduced",
         measured=f"{listed}: {'; '.join(comparisons)}",
         scale=_scale(document),
-        deviation=str(document["provenance"]["data"].get("deviation", "")),
+        deviation=_deviation(study, document),
     )
 
 
 def _decided(claim: Claim, numbers: Named) -> tuple[bool, list[str]]:
     if claim.peaks:
-        return _peaks(numbers)
+        return _peaks(numbers, claim.within)
+    if claim.alike:
+        one, other = numbers
+        either = (_compared(one, other), _compared(other, one))
+        return not any(each.clear for each in either), [_said(one, other, either[0])]
     if claim.exceeds or claim.falls:
         numbers = list(reversed(numbers))  # as one that rises
     end = _compared(numbers[-1], numbers[0])
@@ -90,11 +110,12 @@ def _decided(claim: Claim, numbers: Named) -> tuple[bool, list[str]]:
     return end.clear and not back, [_said(numbers[-1], numbers[0], end), *steps]
 
 
-def _peaks(numbers: Named) -> tuple[bool, list[str]]:
+def _peaks(numbers: Named, within: Sequence[str]) -> tuple[bool, list[str]]:
     first, *between, last = numbers
     peak = max(between, key=lambda each: float(each[1]["value"]))
     ends = [(end, _compared(peak, end)) for end in (first, last)]
-    return all(found.clear for _, found in ends), [_said(peak, end, found) for end, found in ends]
+    holds = all(found.clear for _, found in ends) and (not within or peak[0] in within)
+    return holds, [_said(peak, end, found) for end, found in ends]
 
 
 def _compared(larger: tuple[str, Metric], smaller: tuple[str, Metric]) -> Difference:
@@ -149,6 +170,14 @@ def _whole(metric: Metric | None) -> Metric | None:
 
 def _percent(metric: Metric) -> str:
     return f"{100 * metric['value']:.2f} %"
+
+
+def _deviation(study: Study, document: Document) -> str:
+    """In what data, networks and numbers of rows differ from the paper's."""
+    scale = document["name"].removeprefix(f"{study.name}-")
+    found = [document["provenance"]["data"].get("deviation", "")]
+    found += [study.deviation(scale)] if scale in SCALES else []
+    return "; ".join(str(each) for each in found if each)
 
 
 def _scale(document: Document) -> str:

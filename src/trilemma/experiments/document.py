@@ -7,11 +7,11 @@ from importlib import metadata
 from typing import Any, TypeAlias
 
 from trilemma import __version__, metrics
-from trilemma.experiments import sections
+from trilemma.experiments import methods, sections
 from trilemma.experiments.events import Failed
 from trilemma.experiments.execution import Outcomes
 from trilemma.experiments.graph import Stage, key, parents
-from trilemma.experiments.methods import METRICS, SHADOW
+from trilemma.experiments.methods import METRICS, OPERATING, SHADOW
 from trilemma.experiments.plan import NOT_RECORDED, Cell
 from trilemma.experiments.reports.verdict import verdict
 from trilemma.experiments.store import Store
@@ -138,22 +138,26 @@ def _attack(name: str, cells: Sequence[Cell], facts: _Facts) -> Json:
         why = cell.missing.get(name, f"the attack failed with seed {cell.seed}; see failures")
         seeds.append(dict(found["metrics"]) if found else _nothing(why))
         if cell.transfers or cell.unshadowed:
-            seeds[-1][SHADOW] = _transferred(name, cell, facts)
+            seeds[-1] |= _transferred(name, cell, facts)
     return _over_seeds(seeds)
 
 
 def _transferred(name: str, cell: Cell, facts: _Facts) -> Json:
-    """The accuracy of an attack's threshold that was chosen on a shadow model."""
+    """What an attack's thresholds find that were chosen on a shadow model."""
     found = facts.of(cell.transfers.get(name))
     if found:
-        return dict(found["accuracy"])
-    failed = f"it failed with seed {cell.seed}; see failures"
-    return {"not_evaluable": cell.unshadowed or cell.missing.get(name, failed)}
+        return {SHADOW: dict(found["accuracy"]), **found["operating"]}
+    why = f"it failed with seed {cell.seed}; see failures"
+    if name not in cell.transfers:
+        why = cell.unshadowed or cell.missing.get(
+            name, "no threshold of this attack was fixed on a shadow model"
+        )
+    return {metric: {"not_evaluable": why} for metric in (SHADOW, *OPERATING)}
 
 
 def _shadow(cells: Sequence[Cell], facts: _Facts) -> Json:
     """The attack that does best on the shadow model, and what it finds on the target."""
-    if not any(cell.transfers for cell in cells):
+    if not all(cell.transfers.keys() >= cell.attacks.keys() for cell in cells):
         return {}
     chosen, seeds = [], []
     for cell in cells:
@@ -219,7 +223,8 @@ def _why(cell: Cell, stage: Stage | None, prefix: str) -> str:
     if stage is not None:
         return "the stage failed; see failures"
     if cell.source is not None:
-        return "no perturbation budget was declared"
+        proven = prefix.startswith(methods.VERIFIED)
+        return "not asked of this model" if proven else "no perturbation budget was declared"
     asked = prefix not in ("", "adversarial")
     return NOT_RECORDED if asked else next(iter(cell.missing.values()), NOT_RECORDED)
 

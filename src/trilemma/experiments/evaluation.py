@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma import metrics
+from trilemma.core.errors import BadInput
 from trilemma.experiments import responses
 from trilemma.experiments.artifact import Artifact
 from trilemma.experiments.fitting import FITTING, fitting_rows
@@ -17,6 +18,8 @@ Scores: TypeAlias = responses.Floats
 MASKED = 5  # points by which accuracy under a gradient attack may exceed that under AutoAttack
 FPRS = (0.1, 0.01, 0.001)
 PRIORS = (0.5, 0.1, 0.01)
+WHOLE = "Record whole answers, (n, classes) probabilities"
+PRECISE = 0.01  # the false positive rate at which a shadow's threshold is asked for its precision
 BINS = 50
 
 
@@ -42,6 +45,38 @@ class Asked:
         if "row" in found.arrays:
             answers = {name: array[found.arrays["row"]] for name, array in answers.items()}
         return answers, found.arrays["score"], dict(found.facts)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReadStatistic(Stage):
+    """Scores that are a statistic of a model's answers.
+
+    Args:
+        statistic: as `responses.statistic` knows it.
+    """
+
+    REVISION: ClassVar[int] = 1
+    responses: Stage
+    statistic: str
+    name: str = field(default="model", metadata={"counts": False})
+
+    def label(self) -> str:
+        """For progress and failures."""
+        return f"read {self.statistic} off {self.name}"
+
+    def run(self, bench: Bench) -> Artifact:
+        """Arrays `member` and `score` (n,).
+
+        Raises:
+            BadInput: only confidences were recorded.
+        """
+        answers = bench.load(self.responses).arrays
+        scores = responses.statistic(answers, self.statistic)
+        if scores is None:
+            raise BadInput(
+                self.name, f"has no {self.statistic}: only confidences were recorded", WHOLE
+            )
+        return Artifact(arrays={"member": answers["member"], "score": scores}, facts={})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,11 +162,12 @@ def _by_label(
 class Transfer(Stage):
     """A threshold chosen on a shadow model's rows, judged on the target's.
 
-    Facts: `accuracy` (a metric), `shadow_accuracy` of the threshold where it was chosen, and
-    `threshold`.
+    Facts: `accuracy` (a metric), `shadow_accuracy` of the threshold where it was chosen,
+    `threshold`, and `operating`: metrics of the thresholds that have a low false positive rate on
+    the shadow model's rows, by the ids of `methods.OPERATING`.
     """
 
-    REVISION: ClassVar[int] = 1
+    REVISION: ClassVar[int] = 2
     target: Asked
     shadow: Asked
     name: str = field(default="transfer", metadata={"counts": False})
@@ -146,14 +182,38 @@ class Transfer(Stage):
         for asked in (self.shadow, self.target):
             answers, scores, _ = asked.read(bench)
             member = answers["member"].astype(bool)
-            sides += [scores[member], scores[~member]]
-        found = metrics.transferred_threshold(*sides)
+            sides.append((scores[member], scores[~member]))
+        (known, others), target = sides
+        found = metrics.transferred_threshold(known, others, *target)
         facts = {
             "accuracy": found.accuracy().to_json(),
             "shadow_accuracy": found.shadow_accuracy,
             "threshold": float(found.threshold),
+            "operating": _operating(others, *target),
         }
         return Artifact(arrays={}, facts=facts)
+
+
+def _operating(
+    shadow: responses.Floats, members: responses.Floats, nonmembers: responses.Floats
+) -> dict[str, Any]:
+    """What is found at false positive rates that are fixed on a shadow model's non-members."""
+    found: dict[str, metrics.Metric] = {}
+    for fpr in FPRS:
+        fixed = metrics.transferred_rate(shadow, members, nonmembers, fpr)
+        if isinstance(fixed, metrics.NotEvaluable):
+            found |= dict.fromkeys(_fixed_at(fpr), fixed)
+            continue
+        numbers: list[metrics.Metric] = [fixed.flagged.tpr(), fixed.flagged.fpr()]
+        numbers += [metrics.precision_at(fixed.flagged, prior) for prior in PRIORS]
+        found |= dict(zip(_fixed_at(fpr), numbers, strict=False))
+    return {name: metric.to_json() for name, metric in found.items()}
+
+
+def _fixed_at(fpr: float) -> list[str]:
+    """Ids of what is found at a rate; the precision is asked for at one of them."""
+    ids = [f"shadow_{rate}_at_fpr_{fpr:g}" for rate in ("tpr", "fpr")]
+    return ids + [f"shadow_precision_at_prior_{p:g}" for p in PRIORS if fpr == PRECISE]
 
 
 @dataclass(frozen=True, kw_only=True)

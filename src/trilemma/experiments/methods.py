@@ -20,6 +20,10 @@ METRICS = (
     "epsilon_lower_bound",
 )
 SHADOW = "shadow_threshold_accuracy"  # beside them, where a shadow model was asked for
+OPERATING = (  # and these, at false positive rates that are fixed on its non-members
+    *(f"shadow_{rate}_at_fpr_{fpr}" for fpr in ("0.1", "0.01", "0.001") for rate in ("tpr", "fpr")),
+    *(f"shadow_precision_at_prior_{prior}" for prior in ("0.5", "0.1", "0.01")),
+)
 ACCURACIES = ("train", "test", "adversarial_train", "adversarial_test")
 THOROUGH = ("autoattack_train", "autoattack_test")  # beside them, where they were asked for
 VERIFIED = "verified"
@@ -51,7 +55,13 @@ def recorded(attack: str) -> dict[str, Any]:
 
 def method(config: Any, settings: dict[str, Any]) -> dict[str, Any]:
     """The entry of a configured membership attack."""
-    return {**_about(config), "atlas": ATLAS, "nist": NIST, "settings": settings}
+    about = _about(config)
+    if hasattr(config, "signal") and hasattr(config, "method"):  # one inside the other
+        method, signal = _about(config.method), _about(config.signal)
+        title = signal["title"]
+        about["title"] = f"{method['title']}: {title[:1].lower()}{title[1:]}"
+        about["source"] = f"{method['source']}; the signal: {signal['source']}"
+    return {**about, "atlas": ATLAS, "nist": NIST, "settings": settings}
 
 
 def evasion(config: Any, settings: dict[str, Any]) -> dict[str, Any]:
@@ -97,19 +107,24 @@ def verified(attacks: Sequence[str]) -> dict[str, str]:
 
 def metrics(table: Mapping[str, Any]) -> list[str]:
     """The metrics of each attack that a declared experiment measures, as plain values say."""
-    return [*METRICS, *([SHADOW] if table.get("shadow") is not None else ())]
+    calibrated = "Calibrated" in _kinds(table).values()
+    shadowed = calibrated or table.get("shadow") is not None
+    return [*METRICS, *((SHADOW, *OPERATING) if shadowed else ())]
 
 
 def accuracies(table: Mapping[str, Any]) -> list[str]:
     """The accuracies that a declared experiment measures, as plain values say."""
-    attacks = table.get("attacks")
-    declared = attacks.items() if isinstance(attacks, Mapping) else ()
-    kinds = {
-        str(id_): attack.get("kind") for id_, attack in declared if isinstance(attack, Mapping)
-    }
-    prefixes = verified([id_ for id_, kind in kinds.items() if kind == "VerifiedConfidence"])
+    kinds = _kinds(table).items()
+    prefixes = verified([id_ for id_, kind in kinds if kind == "VerifiedConfidence"])
     proven = [f"{prefix}_{part}" for prefix in prefixes.values() for part in ("train", "test")]
     return [*ACCURACIES, *(THOROUGH if table.get("thorough") else ()), *proven]
+
+
+def _kinds(table: Mapping[str, Any]) -> dict[str, Any]:
+    """The kind of each attack that is declared, by its id."""
+    attacks = table.get("attacks")
+    declared = attacks.items() if isinstance(attacks, Mapping) else ()
+    return {str(id_): each.get("kind") for id_, each in declared if isinstance(each, Mapping)}
 
 
 def short(config: Any) -> str:

@@ -10,16 +10,30 @@ from typing import ClassVar
 
 from trilemma.core.errors import BadInput
 from trilemma.experiments.artifact import Artifact
-from trilemma.experiments.evaluation import Evaluate
+from trilemma.experiments.evaluation import Evaluate, ReadStatistic
 from trilemma.experiments.graph import Bench, Stage
 from trilemma.experiments.recorded import Recorded, Which, answers, read_recorded
 from trilemma.experiments.security import Secure
 
 NOT_RECORDED = "recorded predictions do not tell: it takes the model and its inputs"
 UNCOUNTED = {"counts": False}
-RECORDABLE: Mapping[str, Which | None] = {
-    "confidence": "benign",
-    "confidence_adversarial": "adversarial",
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    """What an attack is read off, among recorded answers.
+
+    Args:
+        statistic: of the answers, as `responses.statistic` knows it; empty for the confidence.
+    """
+
+    which: Which
+    statistic: str = ""
+
+
+RECORDABLE: Mapping[str, Reading | None] = {
+    "confidence": Reading(which="benign"),
+    "confidence_adversarial": Reading(which="adversarial"),
 }
 
 
@@ -113,7 +127,7 @@ class ReadPredictions(Stage):
 
 
 def recorded_cell(
-    name: str, recorded: Recorded, path: Path, attacks: Mapping[str, Which | None] = RECORDABLE
+    name: str, recorded: Recorded, path: Path, attacks: Mapping[str, Reading | None] = RECORDABLE
 ) -> Cell:
     """Attacks on recorded predictions.
 
@@ -122,28 +136,36 @@ def recorded_cell(
     """
     evaluations: dict[str, Stage] = {}
     missing = {}
-    for attack, which in attacks.items():
-        if which is None:
+    for attack, reading in attacks.items():
+        given = None if reading is None else getattr(recorded, reading.which)
+        if reading is None:
             missing[attack] = NOT_RECORDED
-        elif getattr(recorded, which) is None:
-            missing[attack] = f"{path.name} has no predictions on {which} inputs"
+        elif given is None:
+            missing[attack] = f"{path.name} has no predictions on {reading.which} inputs"
+        elif reading.statistic and given.members.ndim == 1:
+            missing[attack] = f"{path.name} has confidences only, not whole answers"
         else:
-            evaluations[attack] = _evaluation(name, recorded, path, which)
+            evaluations[attack] = _evaluation(name, recorded, path, reading)
     adversarial = recorded.adversarial is not None
     return Cell(
         model=name,
         seed=0,
         attacks=evaluations,
         missing=missing,
-        benign=_evaluation(name, recorded, path, "benign"),
-        adversarial=_evaluation(name, recorded, path, "adversarial") if adversarial else None,
+        benign=_evaluation(name, recorded, path, Reading(which="benign")),
+        adversarial=(
+            _evaluation(name, recorded, path, Reading(which="adversarial")) if adversarial else None
+        ),
         security=_security(name, recorded, path) if adversarial else None,
     )
 
 
-def _evaluation(name: str, recorded: Recorded, path: Path, which: Which) -> Evaluate:
-    read = _reading(name, recorded, path, which)
-    return Evaluate(responses=read, name=f"evaluate {name}, {which}")
+def _evaluation(name: str, recorded: Recorded, path: Path, reading: Reading) -> Evaluate:
+    read = _reading(name, recorded, path, reading.which)
+    if not reading.statistic:
+        return Evaluate(responses=read, name=f"evaluate {name}, {reading.which}")
+    scores = ReadStatistic(responses=read, statistic=reading.statistic, name=name)
+    return Evaluate(responses=read, scores=scores, name=f"evaluate {name}, {reading.statistic}")
 
 
 def _security(name: str, recorded: Recorded, path: Path) -> Secure:

@@ -10,7 +10,7 @@ Responses are an `Artifact` with the arrays
   `proven` (n,) bool: no input of the ball takes the true label away.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -32,6 +32,33 @@ def confidence(answers: Arrays) -> Floats:
 def score(answers: Arrays) -> Floats:
     """What a threshold for members is put on: the confidence, or its log-odds where they are."""
     return answers["log_odds"] if "log_odds" in answers else confidence(answers)
+
+
+def log_odds(answers: Arrays) -> Floats:
+    """log p / (1 - p) of the probability p of the true label, which no rounding to 0 or 1 bounds.
+
+    Of responses with `log_odds` or `log_probabilities`.
+    """
+    if "log_odds" in answers:
+        return answers["log_odds"]
+    logs, label = answers["log_probabilities"], answers["label"]
+    others = logs.copy()
+    others[np.arange(len(label)), label] = -np.inf
+    found: Floats = _of_label(logs, label) - np.logaddexp.reduce(others, axis=1)
+    return found
+
+
+def statistic(answers: Arrays, name: str) -> Floats | None:
+    """A statistic of the answers as `attacks.membership.statistics` has it, by its class's name.
+
+    None where only confidences are there, without the rest of the answers.
+    """
+    for given in ("log_probabilities", "probabilities"):
+        if given in answers:
+            with np.errstate(divide="ignore"):
+                logs = answers[given] if given[0] == "l" else np.log(answers[given])
+            return STATISTICS[name](logs.astype(np.float64), answers["label"])
+    return None
 
 
 def loss(answers: Arrays) -> Floats:
@@ -56,6 +83,33 @@ def correct(answers: Arrays) -> NDArray[np.bool_] | None:
     return None
 
 
+def _entropy(logs: Floats, label: NDArray[Any]) -> Floats:
+    found: Floats = _product(np.exp(logs), logs).sum(1) / np.log(logs.shape[1])
+    return found
+
+
+def _modified_entropy(logs: Floats, label: NDArray[Any]) -> Floats:
+    p, own = np.exp(logs), np.arange(logs.shape[1]) == label[:, None]
+    with np.errstate(divide="ignore"):
+        others = np.log(-np.expm1(logs))  # log(1 - p)
+    found: Floats = np.where(own, _product(1 - p, logs), _product(p, others)).sum(1)
+    return found
+
+
+def _product(weight: Floats, logs: Floats) -> Floats:
+    """0 where the weight is, even if the logarithm is infinite."""
+    with np.errstate(invalid="ignore"):
+        return np.where(weight == 0, 0.0, weight * logs)
+
+
 def _of_label(table: Floats, label: NDArray[Any]) -> Floats:
     picked: Floats = table[np.arange(len(label)), label]
     return picked
+
+
+STATISTICS: Mapping[str, Callable[[Floats, NDArray[Any]], Floats]] = {
+    "Loss": _of_label,
+    "MaxConfidence": lambda logs, label: logs.max(1),
+    "Entropy": _entropy,
+    "ModifiedEntropy": _modified_entropy,
+}

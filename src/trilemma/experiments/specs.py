@@ -15,6 +15,7 @@ from pydantic import Field
 from trilemma.attacks.evasion import PGD, AutoAttack, Evasion
 from trilemma.attacks.membership import (
     AdversarialConfidence,
+    Calibrated,
     Confidence,
     Membership,
     ModelInference,
@@ -77,12 +78,14 @@ class Trained:
         temperature: by which its logits are divided after training (`Tempered`); models that
             differ in it alone are trained once.
         validation: which epoch's weights are kept; None keeps the last one's.
+        attacks: ids of the membership attacks that it suffers; None for all.
     """
 
     recipe: Recipe
     objective: Objective = field(default_factory=Natural)
     temperature: Temperature = 1.0
     validation: BestEpoch | None = field(default=None, metadata=LATER)
+    attacks: tuple[str, ...] | None = field(default=None, metadata={"counts": False})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,21 +96,27 @@ class Supplied:
         factory: `package.module:factory`, called without arguments, returns an `nn.Module`.
         weights: a safetensors file for it; none if the factory returns a trained model. Its
             content counts in keys (`stages.Own.fingerprint`), where it lies does not.
-        temperature: as for a model that is trained.
+        temperature, attacks: as for a model that is trained.
     """
 
     factory: str
     weights: Path | None = field(default=None, metadata={"counts": False})
     temperature: Temperature = 1.0
+    attacks: tuple[str, ...] | None = field(default=None, metadata={"counts": False})
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shadow:
-    """A shadow model of each model that is trained: same recipe, objective and schedule.
+    """A shadow model of each model that is trained.
 
-    It is trained on half of the split's shadow rows; the other half are its non-members. It has
-    no settings.
+    It is trained on half of the split's shadow rows; the other half are its non-members. That of
+    a transfer attack is trained on all of them, with the target's labels.
+
+    Args:
+        like: how it is trained; None is how the target is. Needed for a user's own model.
     """
+
+    like: Trained | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,6 +135,30 @@ class Sensitivity:
                 "rounds",
                 f"is {self.rounds}",
                 "Give 2 at least: what one round leaves out tells the noise of another",
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class References:
+    """Reference models, by which `Calibrated` attacks judge each row.
+
+    They are trained as the target is, each on a random half of the rows that are judged; all
+    calibrated attacks on a model share them. Each row is in half of them.
+
+    Args:
+        count: how many, an even number.
+        like: how they are trained; None is how the target is. Needed for a user's own model.
+    """
+
+    count: int = 16
+    like: Trained | None = None
+
+    def __post_init__(self) -> None:
+        if self.count < 4 or self.count % 2:
+            raise BadInput(
+                "references.count",
+                f"is {self.count}",
+                "Give an even number of 4 at least: each row is in half of them",
             )
 
 
@@ -154,6 +187,7 @@ class Experiment:
         box: where valid inputs live.
         shadow: train a shadow model, too, and choose each attack's threshold on it.
         sensitivity: retrain models without single members, too; None does not.
+        references: the reference models of calibrated attacks; none are trained without such.
         seeds: one replicate (split, initialisation, data order, attack noise) each.
     """
 
@@ -168,6 +202,7 @@ class Experiment:
     box: Box = UNIT
     shadow: Shadow | None = None
     sensitivity: Sensitivity | None = None
+    references: References = field(default_factory=References)
     seeds: tuple[int, ...] = (0,)
 
     def __post_init__(self) -> None:
@@ -193,14 +228,23 @@ class Experiment:
         for where, change in self.perturbations().items():
             _check_radius(where, change, self.box)
         for name, model in self.models.items():
+            _check_asked(f"models.{name}.attacks", model, self.attacks)
             if isinstance(model, Trained):
                 check_full_strength(model.recipe, model.objective, f"models.{name}.recipe")
                 _check_validation(f"models.{name}.validation", model, self.needed_data())
 
+    def attacks_on(self, model: str) -> dict[str, Membership]:
+        """The membership attacks that a model suffers, by id."""
+        asked = getattr(self.models[model], "attacks", None)
+        return {k: v for k, v in self.attacks.items() if asked is None or k in asked}
+
     def perturbations(self) -> dict[str, Evasion]:
         """Every declared perturbation by its key's path."""
         found: dict[str, Evasion | None] = {"robustness.ball": self.robustness}
-        for id_, attack in self.attacks.items():
+        for id_, declared in self.attacks.items():
+            calibrated = isinstance(declared, Calibrated)
+            attack = declared.signal if isinstance(declared, Calibrated) else declared
+            id_ = f"{id_}.signal" if calibrated else id_
             if isinstance(attack, VerifiedConfidence):  # where it verifies, PGD may try
                 found[f"attacks.{id_}.ball"] = PGD(ball=attack.ball, steps=STEPS)
             elif isinstance(attack, ModelInference):
@@ -241,10 +285,16 @@ class Experiment:
             [id_ for id_, each in self.attacks.items() if isinstance(each, VerifiedConfidence)]
         )
 
-    def verifications(self) -> dict[str, VerifiedConfidence]:
-        """The attacks that verify, by the prefix of the accuracies that they prove."""
-        found = {k: v for k, v in self.attacks.items() if isinstance(v, VerifiedConfidence)}
-        return {prefix: found[id_] for id_, prefix in self.verified_ids().items()}
+    def verifications(self, model: str | None = None) -> dict[str, VerifiedConfidence]:
+        """The attacks that verify, by the prefix of the accuracies that they prove.
+
+        Args:
+            model: only those that it suffers; None for all that are declared.
+        """
+        asked = self.attacks if model is None else self.attacks_on(model)
+        found = {k: v for k, v in asked.items() if isinstance(v, VerifiedConfidence)}
+        prefixes = self.verified_ids()
+        return {prefixes[id_]: attack for id_, attack in found.items()}
 
     def thoroughly(self) -> tuple[PGD, Evasion] | None:
         """A gradient attack and the costly one it is held against, in one ball, if asked for.
@@ -289,6 +339,12 @@ def _attacks_in(objective: Objective, path: str) -> dict[str, Evasion]:
     if objective.attack is None:
         raise BadInput(f"{path}.attack", "is missing", NO_ATTACK)
     return {f"{path}.attack.ball": objective.attack}
+
+
+def _check_asked(where: str, model: Model, attacks: Mapping[str, Membership]) -> None:
+    unknown = sorted(set(getattr(model, "attacks", None) or ()) - set(attacks))
+    if unknown:
+        raise BadInput(where, f"{unknown[0]!r} is not declared", f"Declared: {', '.join(attacks)}")
 
 
 def _check_validation(where: str, model: Trained, data: Data) -> None:

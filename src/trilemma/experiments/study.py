@@ -7,6 +7,7 @@ same model so share its training through the store. No torch.
 """
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,16 +23,18 @@ SCALES: tuple[Scale, ...] = get_args(Scale)
 STUDIES = Path(__file__).with_name("studies")
 SETTINGS = STUDIES / "settings"
 RECORDS = STUDIES / "records"
+_KINDS = ("table", "figure", "section", "appendix")  # in which order studies are listed
+_NAME = re.compile(r"([a-z]+)(\d*)(.*)")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One finding: what a study's numbers should look like. One of the last four says how.
+    """One finding: what a study's numbers should look like. One of the last five says how.
 
     A number is named `model`, which is the accuracy of its strongest membership attack at the best
     threshold; `model:attack`, that of one attack; or `model:part.metric`, where part is an attack,
-    `accuracy`, `sensitivity` or `security`. `model:answers.attack.train` is how often the answers
-    about members that an attack reads are right. A limit is a number by itself: `0.5`.
+    `accuracy`, `sensitivity`, `security` or `shadow`. How often the answers about members that an
+    attack reads are right is `model:answers.attack.train`. A limit is a number by itself: `0.5`.
 
     Args:
         statement: in our words, with its scope.
@@ -40,6 +43,8 @@ class Claim:
         rises: the numbers grow from the first to the last.
         falls: the numbers shrink from the first to the last.
         peaks: a number in between is larger than the first and than the last.
+        within: of numbers with a peak, those that it must be one of; none for any.
+        alike: two numbers, of which neither is larger.
     """
 
     statement: str
@@ -48,19 +53,26 @@ class Claim:
     rises: tuple[str, ...] = ()
     falls: tuple[str, ...] = ()
     peaks: tuple[str, ...] = ()
+    within: tuple[str, ...] = ()
+    alike: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        given = [way for way in (self.exceeds, self.rises, self.falls, self.peaks) if way]
+        ways = (self.exceeds, self.rises, self.falls, self.peaks, self.alike)
+        given = [way for way in ways if way]
         if len(given) != 1:
             raise BadInput("claim", f"has {len(given)} ways to be decided", "Give one")
-        if self.exceeds and len(self.exceeds) != 2:
-            raise BadInput("claim.exceeds", f"names {len(self.exceeds)} numbers", "Name two")
+        for name, two in (("exceeds", self.exceeds), ("alike", self.alike)):
+            if two and len(two) != 2:
+                raise BadInput(f"claim.{name}", f"names {len(two)} numbers", "Name two")
         if len(given[0]) < (3 if self.peaks else 2):
             raise BadInput("claim", f"names {len(given[0])} numbers", "Name more")
+        beyond = sorted(set(self.within) - set(self.peaks[1:-1]))
+        if beyond:
+            raise BadInput("claim.within", f"{beyond[0]} is no peak's", "Name some of `peaks`")
 
     def numbers(self) -> tuple[str, ...]:
         """Those that are compared."""
-        return self.exceeds or self.rises or self.falls or self.peaks
+        return self.exceeds or self.rises or self.falls or self.peaks or self.alike
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,12 +140,18 @@ class Study:
         Raises:
             BadInput: an unknown scale; a `$name` that neither the setting nor the study has.
         """
-        settings = read(SETTINGS / f"{self.setting}.yaml")
-        settings.pop("name")
-        values = {**settings.get("both", {}), **settings[_known(scale)]}
-        values |= self.scales.get(scale, {})
-        found: dict[str, Any] = resolved(dict(self.experiment), values)
+        found: dict[str, Any] = resolved(dict(self.experiment), self._values(scale))
         return {"name": f"{self.name}-{scale}", **found}
+
+    def deviation(self, scale: str) -> str:
+        """In what the networks and numbers of rows at a scale differ from the paper's."""
+        return str(self._values(scale).get("deviation", ""))
+
+    def _values(self, scale: str) -> dict[str, Any]:
+        """What each name stands for at a scale."""
+        settings = read(SETTINGS / f"{self.setting}.yaml")
+        both, own = settings.get("both", {}), settings[_known(scale)]
+        return {**both, **own, **self.scales.get(scale, {})}
 
 
 def studies() -> list[str]:
@@ -199,8 +217,9 @@ def _known(scale: str) -> str:
     return scale
 
 
-def _order(name: str) -> tuple[str, bool, int]:
-    """`song2019-table10` after `song2019-table9`."""
-    start = name.rstrip("0123456789")
-    paper, _, kind = start.rpartition("-")
-    return paper, kind != "table", int(name[len(start) :] or 0)
+def _order(name: str) -> tuple[str, int, int, str]:
+    """`song2019-table10` after `song2019-table9b`; figures after tables, then the rest."""
+    paper, _, part = name.partition("-")
+    found = _NAME.match(part)
+    kind, number, letter = found.groups() if found else (part, "", "")
+    return paper, _KINDS.index(kind) if kind in _KINDS else len(_KINDS), int(number or 0), letter

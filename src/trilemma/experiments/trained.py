@@ -6,6 +6,7 @@ from typing import Any
 
 from trilemma.attacks.evasion import Evasion
 from trilemma.attacks.membership import (
+    STATISTICS,
     AdversarialConfidence,
     Confidence,
     Membership,
@@ -13,16 +14,22 @@ from trilemma.attacks.membership import (
 from trilemma.data import source_digest
 from trilemma.experiments import methods
 from trilemma.experiments.asking import Asking
+from trilemma.experiments.attackers import copied, referenced, shadowed, tempered, unable
 from trilemma.experiments.certifying import certifications, certifying
 from trilemma.experiments.declared import portable
 from trilemma.experiments.document import Json
-from trilemma.experiments.evaluation import Compare, Transfer
+from trilemma.experiments.evaluation import Compare
 from trilemma.experiments.graph import Stage
-from trilemma.experiments.inferring import Teacher
 from trilemma.experiments.keys import digest, encode
 from trilemma.experiments.leaving_out import enough_members, leaving_out
-from trilemma.experiments.plan import NOT_RECORDED, Cell, describe_recorded, recorded_cell
-from trilemma.experiments.recorded import Predictions, Which, read_recorded
+from trilemma.experiments.plan import (
+    NOT_RECORDED,
+    Cell,
+    Reading,
+    describe_recorded,
+    recorded_cell,
+)
+from trilemma.experiments.recorded import Predictions, read_recorded
 from trilemma.experiments.security import Secure
 from trilemma.experiments.shadowing import ShadowSplit, has_shadow
 from trilemma.experiments.specs import Experiment, Supplied, Trained, experiment
@@ -33,10 +40,8 @@ from trilemma.experiments.stages import (
     ProbeModel,
     Source,
     Split,
-    Temper,
     Train,
     origin,
-    stream,
 )
 from trilemma.experiments.user_code import user_model_fingerprint
 from trilemma.experiments.user_model import load_user_model, state_fingerprint
@@ -106,7 +111,7 @@ def cell(declared: Experiment, name: str, seed: int) -> Cell:
     return Cell(
         model=name,
         seed=seed,
-        missing=undeclared(declared),
+        missing=undeclared(declared) | unasked(declared, name) | unable(declared, name),
         source=source,
         split=split,
         inputs=inputs(declared, split, source, name),
@@ -129,20 +134,13 @@ def origin_of(declared: Experiment, split: Split, name: str, seed: int) -> Train
     return Train(split=split, model=plain, box=declared.box, seed=seed, name=name)
 
 
-def tempered(source: Train | Own, temperature: float) -> Source:
-    """The model with its logits divided; itself at 1."""
-    if temperature == 1:
-        return source
-    return Temper(source=source, temperature=temperature, name=source.name)
-
-
 def inputs(declared: Experiment, split: Split, source: Source, name: str) -> tuple[Stage, ...]:
     """What looks at the data and the model before any work starts."""
     found = origin(source)
     own = isinstance(found, Own)
     recipe = None if isinstance(found, Own) else found.model.recipe
     box = declared.box if declared.perturbations() else None
-    verified = tuple(declared.verifications().values())
+    verified = tuple(declared.verifications(name).values())
     fits = Fits(
         split=split,
         recipe=recipe,
@@ -165,27 +163,45 @@ def fingerprint(model: Supplied) -> str:
     return digest([code, state_fingerprint(load_user_model(model.factory, None))])
 
 
-def recordable(attack: Membership) -> Which | None:
-    """Which recorded answers an attack is read off; None where it needs the model."""
+def recordable(attack: Membership) -> Reading | None:
+    """What an attack is read off, among recorded answers; None where it needs the model."""
     if isinstance(attack, Confidence):
-        return "benign"
-    return "adversarial" if isinstance(attack, AdversarialConfidence) else None
+        return Reading(which="benign")
+    if isinstance(attack, AdversarialConfidence):
+        return Reading(which="adversarial")
+    if type(attack) in STATISTICS:
+        return Reading(which="benign", statistic=type(attack).__name__)
+    return None
 
 
 def evaluations(
     declared: Experiment, split: Split, source: Source, name: str, seed: int
 ) -> dict[str, Any]:
     """The fields of a cell that are evaluations of its model."""
-    target = Asking(split=split, source=source, box=declared.box, seed=seed, name=name)
+    target = Asking(
+        split=split,
+        source=source,
+        box=declared.box,
+        seed=seed,
+        name=name,
+        pool=referenced(declared, split, source, name),
+        copy=copied(declared, split, source, name),
+    )
+    missing = unable(declared, name)
     attacks = {
         id_: target.evaluate(attack, f"evaluate {name}, {id_}, seed {seed}")
-        for id_, attack in declared.attacks.items()
+        for id_, attack in declared.attacks_on(name).items()
+        if id_ not in missing
     }
     measured = declared.measured_under()
     under = f"evaluate {name} under attack, seed {seed}"
     return {
         "attacks": attacks,
-        "verified": {prefix: attacks[id_] for id_, prefix in declared.verified_ids().items()},
+        "verified": {
+            prefix: attacks[id_]
+            for id_, prefix in declared.verified_ids().items()
+            if id_ in attacks
+        },
         "certified": certifications(declared, target),
         "security": secured(target, measured) if measured else None,
         "benign": target.accuracy(None, f"evaluate {name}, seed {seed}"),
@@ -220,32 +236,10 @@ def compared(declared: Experiment, target: Asking) -> Compare | None:
     )
 
 
-def shadowed(declared: Experiment, target: Asking) -> dict[str, Any]:
-    """The fields `transfers` and `unshadowed` of a cell: thresholds from a shadow model."""
-    if declared.shadow is None:
-        return {}
-    trained = origin(target.source)
-    if not isinstance(trained, Train):
-        return {"unshadowed": "how this model was trained is not declared"}
-    if not isinstance(target.split, Split) or not has_shadow(target.split.data):
-        return {"unshadowed": "the split has no shadow rows (`shadow` of the data)"}
-    halves = ShadowSplit(split=target.split, seed=target.seed)
-    name = f"the shadow of {target.name}"
-    seed = stream("shadow", target.seed) % 10**9  # other initial weights than the target's
-    temperature = target.source.temperature if isinstance(target.source, Temper) else 1.0
-    source = tempered(replace(trained, split=halves, seed=seed, name=name), temperature)
-    shadow = replace(target, split=halves, source=source, name=name)
-    teacher = Teacher(split=halves, source=source)
-    return {
-        "transfers": {
-            id_: Transfer(
-                target=target.asked(attack, teacher),
-                shadow=shadow.asked(attack),
-                name=f"transfer a threshold to {target.name}, {id_}, seed {target.seed}",
-            )
-            for id_, attack in declared.attacks.items()
-        }
-    }
+def unasked(declared: Experiment, name: str) -> dict[str, str]:
+    """Attacks that are declared for other models only."""
+    asked = declared.attacks_on(name)
+    return {id_: "not asked of this model" for id_ in declared.attacks if id_ not in asked}
 
 
 def describe(model: Trained | Supplied | Predictions) -> Json:

@@ -20,7 +20,13 @@ from trilemma.metrics.records import combine, to_json
 from trilemma.metrics.roc import Curve, Roc, roc, thin
 from trilemma.metrics.security import Security, security
 from trilemma.metrics.sensitivity import Sensitivity, sensitivity
-from trilemma.metrics.transferred import Transferred, chosen_on_shadow, transferred_threshold
+from trilemma.metrics.transferred import (
+    Operating,
+    Transferred,
+    chosen_on_shadow,
+    transferred_rate,
+    transferred_threshold,
+)
 
 __all__ = [
     "ByLabel",
@@ -33,6 +39,7 @@ __all__ = [
     "MembershipMetrics",
     "Metric",
     "NotEvaluable",
+    "Operating",
     "Replicates",
     "Roc",
     "Security",
@@ -61,5 +68,6 @@ __all__ = [
     "thin",
     "to_json",
     "tpr_at",
+    "transferred_rate",
     "transferred_threshold",
 ]

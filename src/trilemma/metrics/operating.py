@@ -27,7 +27,7 @@ def tpr_at(curve: Roc, fpr: float, level: float = 0.95) -> Metric:
     if not 0 <= fpr <= 1:
         raise BadInput("fpr", f"is {fpr!r}", "Give a false positive rate in [0, 1]")
     if 1 / curve.nonmembers > fpr:
-        return NotEvaluable(_too_fine(fpr, curve.nonmembers))
+        return NotEvaluable(too_fine(fpr, curve.nonmembers))
     allowed = curve.alarms / curve.nonmembers <= fpr
     hits = int(curve.hits[allowed].max(initial=0))
     return rate(hits, curve.members, level)
@@ -74,10 +74,12 @@ def _ppv(prior: float, tpr: float, fpr: float) -> float:
     return right / (right + (1 - prior) * fpr)
 
 
-def _too_fine(fpr: float, nonmembers: int) -> str:
+def too_fine(fpr: float, nonmembers: int, whose: str = "") -> str:
+    """Why so few rows say nothing about so low a rate."""
+    rows = f"non-members {whose}".strip()
     asked = f"a false positive rate of {fpr:g}"
     if fpr < 1e-12:
-        return f"{asked} is finer than any sample resolves; there are {nonmembers} non-members"
+        return f"{asked} is finer than any sample resolves; there are {nonmembers} {rows}"
     needed = round(1 / fpr)
     needed += 1 / needed > fpr
-    return f"{asked} needs {needed} non-members or more; there are {nonmembers}"
+    return f"{asked} needs {needed} {rows} or more; there are {nonmembers}"

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from numpy.typing import ArrayLike
 
 from trilemma.core.errors import BadInput
-from trilemma.metrics.estimate import Estimate
+from trilemma.metrics.estimate import Estimate, NotEvaluable
+from trilemma.metrics.operating import too_fine
 from trilemma.metrics.rates import Flagged
 from trilemma.metrics.roc import roc
 from trilemma.metrics.scores import pair
@@ -75,6 +77,68 @@ def transferred_threshold(
             hits=int((target >= threshold).sum()),
             members=len(target),
             alarms=int((others >= threshold).sum()),
+            nonmembers=len(others),
+        ),
+    )
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Operating:
+    """What a threshold finds that was fixed, at a false positive rate, on shadow models.
+
+    Args:
+        fpr: allowed on the shadow models' non-members.
+        bound: rows with score > bound are called members; one of the shadow scores.
+        flagged: counts over the target's rows.
+    """
+
+    fpr: float
+    bound: Any
+    flagged: Flagged
+
+
+def transferred_rate(
+    shadow_nonmembers: ArrayLike, members: ArrayLike, nonmembers: ArrayLike, fpr: float
+) -> Operating | NotEvaluable:
+    """The lowest threshold with a false positive rate of at most `fpr` on shadow models' rows.
+
+    No row of the target is looked at to choose it, so that the exact intervals of both its rates
+    hold, and the false positive rate that it has on the target is a finding of its own.
+
+    Args:
+        shadow_nonmembers: (b,) scores, by shadow models, of rows they were not trained on.
+        members: (n,) scores, by the target, of its members; larger = more likely a member.
+        nonmembers: (m,) of its non-members.
+        fpr: in [0, 1).
+
+    Returns:
+        What it flags; not evaluable where `fpr` < 1 / b, which b rows do not resolve.
+
+    Raises:
+        BadInput: fpr outside [0, 1); a side that is empty, not one-dimensional, not numbers, or
+            that holds a NaN.
+
+    Example:
+        >>> found = transferred_rate([0.1, 0.2, 0.3, 0.9], [0.95, 0.5], [0.4, 0.2], fpr=0.25)
+        >>> float(found.bound), found.flagged.tpr().value, found.flagged.fpr().value
+        (0.3, 1.0, 0.5)
+    """
+    if not 0 <= fpr < 1:
+        raise BadInput("fpr", f"is {fpr!r}", "Give a false positive rate in [0, 1)")
+    target, others = pair(members, nonmembers)
+    known, _ = pair(shadow_nonmembers, nonmembers)
+    if 1 / len(known) > fpr:
+        return NotEvaluable(too_fine(fpr, len(known), "of shadow models"))
+    ordered = np.sort(known)[::-1]
+    alarms = int(np.searchsorted(np.arange(1, len(known) + 1) / len(known), fpr, side="right"))
+    bound = ordered[alarms]  # alarms <= b fpr < b rows, at most, lie above it
+    return Operating(
+        fpr=fpr,
+        bound=bound,
+        flagged=Flagged(
+            hits=int((target > bound).sum()),
+            members=len(target),
+            alarms=int((others > bound).sum()),
             nonmembers=len(others),
         ),
     )

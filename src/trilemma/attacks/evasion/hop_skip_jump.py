@@ -8,6 +8,7 @@ from torch import Generator
 
 from trilemma.attacks.evasion.boundary import Boundary
 from trilemma.attacks.evasion.directions import whole
+from trilemma.attacks.evasion.questions import Until
 from trilemma.attacks.evasion.shrinkage import bands_of
 from trilemma.attacks.evasion.walking import (
     Arc,
@@ -88,7 +89,7 @@ class HopSkipJump:
         )
 
 
-def hop_skip_jump(
+def hop_skip_jump(  # noqa: PLR0913 - what an attacker may hold besides the contract's arguments
     oracle: Oracle,
     x: Rows,
     y: Labels,
@@ -98,6 +99,7 @@ def hop_skip_jump(
     rng: Generator,
     starts: Others | None = None,
     batch: int | None = None,
+    until: Until | None = None,
 ) -> Boundary:
     """The nearest point with another label that labels alone lead to.
 
@@ -114,6 +116,11 @@ def hop_skip_jump(
             If neither they nor 50 noises nor a dark, grey, bright or negative image has another
             label, the row has no start.
         batch: rows a call; None is measured.
+        until: of (r,) queries and distances so far, which of those rows are decided. They are
+            asked no more: `queries` and `distance` stay as they are, `exhausted` stays False.
+            It is asked after each question of a walk (a step of a line search, a gradient's
+            estimate), knows a row by these two numbers alone and so makes no row depend on
+            another. None: each row spends its budget.
 
     Returns:
         See `Boundary`. A row misclassified as it is has distance 0 after one query; a row without
@@ -149,4 +156,4 @@ def hop_skip_jump(
         tries=starts_for(target, box, rng, starts),
         directions=whole(target.x, rng),
     )
-    return attack(oracle, target, course, box, config.max_queries, config.budgets, batch)
+    return attack(oracle, target, course, box, config.max_queries, config.budgets, batch, until)

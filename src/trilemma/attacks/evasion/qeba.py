@@ -16,7 +16,7 @@ from trilemma.attacks.evasion.directions import (
     endless,
     whole,
 )
-from trilemma.attacks.evasion.questions import Target
+from trilemma.attacks.evasion.questions import Target, Until
 from trilemma.attacks.evasion.walking import (
     Arc,
     Budgets,
@@ -110,6 +110,7 @@ def qeba(  # noqa: PLR0913 - what an attacker may hold besides the contract's ar
     starts: Others | None = None,
     reference: Float[Tensor, "r *w"] | None = None,
     batch: int | None = None,
+    until: Until | None = None,
 ) -> Boundary:
     """The nearest point with another label that labels alone lead to, by smooth steps first.
 
@@ -123,6 +124,7 @@ def qeba(  # noqa: PLR0913 - what an attacker may hold besides the contract's ar
         starts: (m, *x) points to start from, tried before noise; needed for targeted attacks.
         reference: (m, *x) rows whose principal components span the subspace of `PCA`.
         batch: rows a call; None is measured.
+        until: which rows are decided and asked no more (see `hop_skip_jump`).
 
     Returns:
         See `Boundary` and `hop_skip_jump`.
@@ -146,7 +148,7 @@ def qeba(  # noqa: PLR0913 - what an attacker may hold besides the contract's ar
         tries=starts_for(target, box, rng, starts),
         directions=_directions(config, target, rng, reference),
     )
-    return attack(oracle, target, course, box, config.max_queries, config.budgets, batch)
+    return attack(oracle, target, course, box, config.max_queries, config.budgets, batch, until)
 
 
 def _directions(config: QEBA, target: Target, rng: Generator, reference: Rows | None) -> Directions:

@@ -27,6 +27,8 @@ Flat: TypeAlias = Tensor  # (m, d): rows as vectors
 Part: TypeAlias = slice | Int[Tensor, " p"]  # some of a question's points
 Answer: TypeAlias = Bool[Tensor, " m"]  # whether each point is adversarial
 Margin: TypeAlias = Float[Tensor, " m"]  # how far each point is from adversarial, in nats
+# of rows' queries and distances so far: which of them are decided, and asked no more
+Until: TypeAlias = Callable[[Int[Tensor, " r"], PerRow], Bool[Tensor, " r"]]
 MARKS = 64  # budgets of a trace
 SOME = 128  # rows at a time where all are gone through
 
@@ -108,17 +110,24 @@ class Ledger:
         max_queries: of each row.
         budgets: where the trace is read.
         most: points that are booked at once.
+        until: what ends a row before its budget; None: nothing does.
     """
 
     def __init__(
-        self, target: Target, max_queries: int, budgets: Sequence[int] | None, most: int
+        self,
+        target: Target,
+        max_queries: int,
+        budgets: Sequence[int] | None,
+        most: int,
+        until: Until | None = None,
     ) -> None:
         x = target.x
         n, device = len(x), x.device
-        self.target, self.max_queries = target, max_queries
+        self.target, self.until = target, until
         self.best = x.clone()
         self.distance = torch.full((n,), math.inf, dtype=x.dtype, device=device)
         self.queries = torch.zeros(n, dtype=torch.int64, device=device)
+        self.limit = torch.full_like(self.queries, max_queries)  # what was spent, once decided
         self.budgets = torch.tensor(budgets or marks(max_queries), device=device)
         self.trace = x.new_full((n, len(self.budgets)), math.inf)
         self._change = x.new_empty(most, x.shape[1])
@@ -148,9 +157,15 @@ class Ledger:
         cell = rows[seen] * len(self.budgets) + column[seen]
         self.trace.view(-1).scatter_reduce_(0, cell, distance[seen], "amin")
 
+    def decide(self, rows: Int[Tensor, " r"]) -> None:
+        """End the rows that are decided: what they have spent becomes their budget."""
+        if self.until is not None:
+            decided = rows[self.until(self.queries[rows], self.distance[rows])]
+            self.limit[decided] = self.queries[decided]
+
     def going(self, rows: Int[Tensor, " r"]) -> bool:
         """Whether one of the rows has neither left nor spent its budget."""
-        spent = self.queries[rows] >= self.max_queries
+        spent = self.queries[rows] >= self.limit[rows]
         return bool((self.unfinished[rows] & ~spent).any())
 
     def close(self) -> Boundary:
@@ -172,7 +187,7 @@ class Ledger:
             queries=self.queries,
             budgets=self.budgets,
             trace=self.trace,
-            exhausted=self.unfinished & (self.queries < self.max_queries),
+            exhausted=self.unfinished & (self.queries < self.limit),
         )
 
 
@@ -198,7 +213,7 @@ class Lane:
         """Take up a question; what lies beyond the budget is not asked."""
         self.question, self.done = question, 0
         self.place = ledger.queries[question.rows] + question.order + 1
-        within = self.place <= ledger.max_queries
+        within = self.place <= ledger.limit[question.rows]
         self.todo = None if bool(within.all()) else within.nonzero().squeeze(1)
         kind = ledger.target.x.dtype if ledger.target.scores else torch.bool
         self.answer = torch.zeros_like(self.place, dtype=kind)
@@ -249,7 +264,13 @@ def drive(
 
 
 def _advance(lane: Lane, ledger: Ledger, answer: Tensor | None) -> bool:
-    """Hand a walk its answers until it has a question that is to be asked; False at its end."""
+    """Hand a walk its answers until it has a question that is to be asked; False at its end.
+
+    Rows are decided here, between a walk's questions and not between the oracle's calls, so that
+    where a row ends does not depend on the rows beside it.
+    """
+    if answer is not None:
+        ledger.decide(lane.rows)
     while ledger.going(lane.rows):
         try:
             step = next(lane.walk) if answer is None else lane.walk.send(answer)

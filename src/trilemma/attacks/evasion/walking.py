@@ -15,7 +15,7 @@ from torch import Generator, Tensor
 from trilemma.attacks.evasion.boundary import Boundary
 from trilemma.attacks.evasion.directions import Directions
 from trilemma.attacks.evasion.gradients import check_inside, check_labels
-from trilemma.attacks.evasion.questions import Leave, Ledger, Target, Walk, drive
+from trilemma.attacks.evasion.questions import Leave, Ledger, Target, Until, Walk, drive
 from trilemma.attacks.evasion.shrinkage import Bands, shrink
 from trilemma.attacks.evasion.starts import candidates, find
 from trilemma.attacks.evasion.steps import Group, Slope, bisect, estimate, halve, swing
@@ -116,10 +116,11 @@ def attack(
     max_queries: int,
     budgets: tuple[int, ...] | None,
     batch: int | None,
+    until: Until | None,
 ) -> Boundary:
     """Walk every row along the boundary, as far as the budget allows."""
     return advance(
-        oracle, target, lambda group: walk(group, course), box, max_queries, budgets, batch
+        oracle, target, lambda group: walk(group, course), box, max_queries, budgets, batch, until
     )
 
 
@@ -131,6 +132,7 @@ def advance(
     max_queries: int,
     budgets: tuple[int, ...] | None,
     batch: int | None,
+    until: Until | None = None,
 ) -> Boundary:
     """Walk every row to its nearest adversarial point that the budget allows."""
     _check_budgets(budgets, max_queries)
@@ -140,7 +142,7 @@ def advance(
     with ready(oracle, target.inputs(64), questions=n * max_queries, batch=batch) as pace:
         size = min(max(math.ceil(n / LANES), SMALLEST), max(pace.rows // LANES, 1))
         vectors = flat(box, target)
-        ledger = Ledger(target, max_queries, budgets, most=pace.rows)
+        ledger = Ledger(target, max_queries, budgets, most=pace.rows, until=until)
         walks = (
             (rows, walking(Group(rows, target.x[rows], vectors, target.norm)))
             for rows in torch.arange(n, device=target.x.device).split(size)

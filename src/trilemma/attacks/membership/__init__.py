@@ -11,7 +11,37 @@ from trilemma.attacks.membership.adversarial_confidence import (
     AdversarialConfidence,
     adversarial_confidence,
 )
+from trilemma.attacks.membership.augmentation_robustness import (
+    AugmentationRobustness,
+    Rotations,
+    Translations,
+    augmentation_hits,
+    augmentation_robustness,
+)
+from trilemma.attacks.membership.boundary_distance import (
+    BoundaryDistance,
+    Perturbations,
+    boundary_distance,
+    perturbations,
+)
+from trilemma.attacks.membership.calibrated import Calibrated
+from trilemma.attacks.membership.calibration import CALIBRATIONS, Calibration, score
 from trilemma.attacks.membership.confidence import Confidence, confidence
+from trilemma.attacks.membership.early_decisions import (
+    Decided,
+    Decline,
+    EarlyDecisions,
+    decline,
+    early_decisions,
+)
+from trilemma.attacks.membership.gap import Gap, gap
+from trilemma.attacks.membership.lira import (
+    LiRA,
+    ModeratedVariance,
+    PerRowVariance,
+    PooledVariance,
+    lira,
+)
 from trilemma.attacks.membership.model_inference import (
     Benign,
     Examples,
@@ -21,6 +51,32 @@ from trilemma.attacks.membership.model_inference import (
     Untargeted,
     model_inference,
 )
+from trilemma.attacks.membership.noise_robustness import (
+    BernoulliFlips,
+    GaussianNoise,
+    NoiseRobustness,
+    noise_robustness,
+)
+from trilemma.attacks.membership.random_threshold import (
+    GaussianPixels,
+    RandomThreshold,
+    UniformPixels,
+    random_perturbations,
+    random_threshold,
+    top_percentile,
+)
+from trilemma.attacks.membership.ratio import BASE, RMIA, Population, base, rmia
+from trilemma.attacks.membership.statistics import (
+    STATISTICS,
+    Entropy,
+    Loss,
+    MaxConfidence,
+    ModifiedEntropy,
+    Statistic,
+    statistic,
+    statistic_signal,
+)
+from trilemma.attacks.membership.transfer import TransferAttack, relabelled, transfer_attack
 from trilemma.attacks.membership.verified_confidence import (
     VerifiedConfidence,
     verified_confidence,
@@ -32,9 +88,18 @@ from trilemma.core.box import Box
 from trilemma.core.types import Classifier, Labels, PerRow, Rows
 from trilemma.oracles import Oracle
 
-Signal: TypeAlias = Confidence | AdversarialConfidence | VerifiedConfidence
+Signal: TypeAlias = (
+    Confidence
+    | AdversarialConfidence
+    | VerifiedConfidence
+    | Gap
+    | BoundaryDistance
+    | NoiseRobustness
+    | AugmentationRobustness
+    | Statistic
+)
 Learned: TypeAlias = ModelInference  # from rows whose membership is known
-Membership: TypeAlias = Signal | Learned
+Membership: TypeAlias = Signal | Learned | Calibrated | TransferAttack
 
 
 class Access(Enum):
@@ -69,10 +134,39 @@ def _verified(
     return verified_log_odds(target, x, y, config, box=box)
 
 
+def _statistic(
+    target: Classifier | Oracle, x: Rows, y: Labels, config: Statistic, *, box: Box, rng: Generator
+) -> PerRow:
+    return statistic_signal(target, x, y, config)
+
+
+def _gap(
+    target: Classifier | Oracle, x: Rows, y: Labels, config: Gap, *, box: Box, rng: Generator
+) -> PerRow:
+    return gap(target, x, y)
+
+
+def _augmentations(
+    target: Classifier | Oracle,
+    x: Rows,
+    y: Labels,
+    config: AugmentationRobustness,
+    *,
+    box: Box,
+    rng: Generator,
+) -> PerRow:
+    return augmentation_robustness(target, x, y, config, box=box)
+
+
 METHODS: Mapping[type[Signal], Method] = {
     Confidence: Method(signal=_confidence, needs=Access.ORACLE),
     AdversarialConfidence: Method(signal=adversarial_confidence, needs=Access.MODEL),
     VerifiedConfidence: Method(signal=_verified, needs=Access.MODEL),
+    **{kind: Method(signal=_statistic, needs=Access.ORACLE) for kind in STATISTICS},
+    Gap: Method(signal=_gap, needs=Access.ORACLE),
+    BoundaryDistance: Method(signal=boundary_distance, needs=Access.ORACLE),
+    NoiseRobustness: Method(signal=noise_robustness, needs=Access.ORACLE),
+    AugmentationRobustness: Method(signal=_augmentations, needs=Access.ORACLE),
 }
 
 LEARNED: Mapping[type[Learned], Callable[..., PerRow]] = {
@@ -80,25 +174,76 @@ LEARNED: Mapping[type[Learned], Callable[..., PerRow]] = {
 }
 
 __all__ = [
+    "BASE",
+    "CALIBRATIONS",
     "LEARNED",
     "METHODS",
+    "RMIA",
+    "STATISTICS",
     "Access",
     "AdversarialConfidence",
+    "AugmentationRobustness",
     "Benign",
+    "BernoulliFlips",
+    "BoundaryDistance",
+    "Calibrated",
+    "Calibration",
     "Confidence",
+    "Decided",
+    "Decline",
+    "EarlyDecisions",
+    "Entropy",
     "Examples",
+    "Gap",
+    "GaussianNoise",
+    "GaussianPixels",
     "Known",
     "Learned",
+    "LiRA",
+    "Loss",
+    "MaxConfidence",
     "Membership",
     "Method",
     "ModelInference",
+    "ModeratedVariance",
+    "ModifiedEntropy",
+    "NoiseRobustness",
+    "PerRowVariance",
+    "Perturbations",
+    "PooledVariance",
+    "Population",
+    "RandomThreshold",
+    "Rotations",
     "Signal",
+    "Statistic",
     "Targeted",
+    "TransferAttack",
+    "Translations",
+    "UniformPixels",
     "Untargeted",
     "VerifiedConfidence",
     "adversarial_confidence",
+    "augmentation_hits",
+    "augmentation_robustness",
+    "base",
+    "boundary_distance",
     "confidence",
+    "decline",
+    "early_decisions",
+    "gap",
+    "lira",
     "model_inference",
+    "noise_robustness",
+    "perturbations",
+    "random_perturbations",
+    "random_threshold",
+    "relabelled",
+    "rmia",
+    "score",
+    "statistic",
+    "statistic_signal",
+    "top_percentile",
+    "transfer_attack",
     "verified_confidence",
     "verified_log_odds",
     "worst_case",

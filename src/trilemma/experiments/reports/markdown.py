@@ -22,7 +22,10 @@ METRICS = (
     *("best_threshold_accuracy", "held_out_threshold_accuracy", "advantage", "auc"),
     *("tpr_at_fpr_0.1", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001"),
 )
-SOMETIMES = ("class_threshold_accuracy", "shadow_threshold_accuracy")
+SOMETIMES = (
+    *("class_threshold_accuracy", "shadow_threshold_accuracy"),
+    *("shadow_tpr_at_fpr_0.01", "shadow_fpr_at_fpr_0.01", "shadow_precision_at_prior_0.01"),
+)
 ABSENT: Metric = {"not_evaluable": "not part of this audit"}
 SIGNS = re.compile(r"([\\`*_\[\]|~$])")
 START = re.compile(r"^([-+#=]|\d+(?=[.)]))")  # what makes a heading or a list at a line's start

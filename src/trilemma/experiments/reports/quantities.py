@@ -184,6 +184,51 @@ MEMBERSHIP: Mapping[str, Quantity] = {
 }
 
 
+AT_LEVEL: Mapping[str, Quantity] = {  # metrics at a rate or share, which follows in the id
+    "tpr_at_fpr": Quantity(
+        label="Members found at {} false alarms",
+        short="TPR at {} FPR",
+        meaning="Share of members recognised while at most {} of the others are taken for members.",
+        chance=0.0,
+    ),
+    "precision_at_prior": Quantity(
+        label="Precision if {} are members",
+        short="Precision at {}",
+        meaning=(
+            "Share of the attacker's 'member' calls that are right at the held-out threshold, if {}"
+            " of the rows asked about were members."
+        ),
+        chance=0.0,
+    ),
+    "shadow_tpr_at_fpr": Quantity(
+        label="Members found, threshold from shadow models at {} false alarms",
+        short="Shadow TPR, {}",
+        meaning=(
+            "Share of members recognised at the threshold that takes at most {} of the shadow"
+            " models' non-members for members; no row of the model itself is looked at for it."
+        ),
+        chance=0.0,
+    ),
+    "shadow_fpr_at_fpr": Quantity(
+        label="False alarms at the shadow models' threshold for {}",
+        short="Shadow FPR, {}",
+        meaning=(
+            "Share of the model's own non-members that this threshold takes for members: what was"
+            " promised on shadow models need not hold here."
+        ),
+    ),
+    "shadow_precision_at_prior": Quantity(
+        label="Precision of the shadow models' threshold if {} are members",
+        short="Shadow precision at {}",
+        meaning=(
+            "Share of the 'member' calls that are right at the threshold that takes 1 % of the"
+            " shadow models' non-members for members, if {} of the rows asked about were members."
+        ),
+        chance=0.0,
+    ),
+}
+
+
 def accuracies(document: Document) -> dict[str, Quantity]:
     """The accuracies that this document has, called after its attacks and their balls.
 
@@ -287,25 +332,14 @@ def quantity(name: str) -> Quantity:
         level = float(tail)
     except ValueError:
         level = -1.0
-    if stem == "tpr_at_fpr" and level >= 0:
-        return Quantity(
-            label=f"Members found at {100 * level:g} % false alarms",
-            short=f"TPR at {100 * level:g} % FPR",
-            meaning=(
-                f"Share of members recognised (TPR) while at most {100 * level:g} % of the"
-                " non-members are taken for members (FPR)."
-            ),
-            chance=level,
-        )
-    if stem == "precision_at_prior" and level >= 0:
-        return Quantity(
-            label=f"Precision if {100 * level:g} % are members",
-            short=f"Precision at {100 * level:g} %",
-            meaning=(
-                "Share of the attacker's 'member' calls that are right at the held-out threshold,"
-                f" if {100 * level:g} % of the rows asked about were members."
-            ),
-            chance=level,
+    if stem in AT_LEVEL and level >= 0:
+        kind, asked = AT_LEVEL[stem], f"{100 * level:g} %"
+        return replace(
+            kind,
+            label=kind.label.format(asked),
+            short=kind.short.format(asked),
+            meaning=kind.meaning.format(asked),
+            chance=None if kind.chance is None else level,
         )
     words = name.replace("_", " ")
     return Quantity(label=words, short=words, meaning="", factor=1.0, unit="", decimals=4)

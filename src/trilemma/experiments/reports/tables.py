@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from trilemma.experiments.methods import OPERATING
 from trilemma.experiments.reports import security, sensitivity
 from trilemma.experiments.reports.document import Document
 from trilemma.experiments.reports.figures import attacks, method_title, titles
@@ -25,6 +26,7 @@ RANKS = (  # order of the metrics; what is not here follows in the document's ow
     *("shadow_threshold_accuracy", "advantage", "auc"),
     *("tpr_at_fpr_0.1", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001"),
     *("precision_at_prior_0.5", "precision_at_prior_0.1", "precision_at_prior_0.01"),
+    *OPERATING,
     "epsilon_lower_bound",
 )
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 METRICS = ("best_threshold_accuracy", "held_out_threshold_accuracy", "auc", "tpr_at_fpr_0.01")
-SOMETIMES = ("shadow_threshold_accuracy",)
+SOMETIMES = ("shadow_threshold_accuracy", "shadow_tpr_at_fpr_0.01", "shadow_fpr_at_fpr_0.01")
 LABELS, NUMBERS = 22, 27  # characters that a label and a number with its interval need
 ABSENT: Metric = {"not_evaluable": "not part of this audit"}
 
