@@ -14,7 +14,7 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from trilemma.attacks.evasion import Evasion, QueryBased
-from trilemma.attacks.membership import Examples, Membership
+from trilemma.attacks.membership import Calibration, Examples, Membership
 from trilemma.bounds import Domain
 from trilemma.core.balls import Ball
 from trilemma.data import Files, Scaling
@@ -23,6 +23,7 @@ from trilemma.data.presets import PRESETS, Sizes
 from trilemma.experiments import claims
 from trilemma.experiments import study as studied
 from trilemma.experiments.methods import text
+from trilemma.oracles.defences import Defence
 from trilemma.training.objectives import Objective
 from trilemma.training.recipes import Recipe
 
@@ -124,7 +125,8 @@ def ledger() -> str:
             (
                 f"{each.study.paper}, {each.study.where}: {each.claim.statement}",
                 each.claim.published,
-                each.measured or "-",
+                "; ".join(part for part in (each.measured, each.scale, each.deviation) if part)
+                or "-",
                 each.status,
             )
             for each in claims.ledger()
@@ -233,6 +235,8 @@ def _found(row: Mapping[str, Any]) -> str:
 TABLES: Mapping[str, Callable[[], str]] = {
     "membership": partial(kinds, Membership),
     "examples": partial(kinds, Examples),
+    "calibrations": partial(kinds, Calibration),
+    "defences": partial(kinds, Defence),
     "evasion": partial(kinds, Evasion),
     "decisions": partial(kinds, QueryBased),
     "attacks": attacks,

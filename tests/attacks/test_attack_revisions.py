@@ -35,13 +35,18 @@ from trilemma.attacks.evasion import (
 )
 from trilemma.attacks.membership import (
     METHODS,
+    STATISTICS,
     AdversarialConfidence,
     AugmentationRobustness,
     BernoulliFlips,
     BoundaryDistance,
     Confidence,
+    Entropy,
     Gap,
     GaussianNoise,
+    Loss,
+    MaxConfidence,
+    ModifiedEntropy,
     NoiseRobustness,
     VerifiedConfidence,
 )
@@ -101,6 +106,10 @@ RECORDED = {
     (VerifiedConfidence, 2, verified(L2(0.2), FastLin())): -1.69797282135,
     (VerifiedConfidence, 2, verified(L2(0.15), Dual())): -1.41450808239,
     (Gap, 1, Gap()): 0.5,
+    (Loss, 1, Loss()): -34.0921881665,
+    (MaxConfidence, 1, MaxConfidence()): -0.167956477163,
+    (Entropy, 1, Entropy()): -0.293691250102,
+    (ModifiedEntropy, 1, ModifiedEntropy()): -63.7575828245,
     (BoundaryDistance, 1, BoundaryDistance(search=HopSkipJump(max_queries=200))): 0.965214023303,
     (BoundaryDistance, 1, BoundaryDistance(search=QEBA(max_queries=200), norm=1)): 1.91735691872,
     (NoiseRobustness, 1, NoiseRobustness(noise=GaussianNoise(sigma=0.2))): 3.10522492723,
@@ -150,8 +159,8 @@ def result(kind, config):
         return ATTACKS[kind](model, x, y, config, rng=seeded(0))
     if kind is VerifiedConfidence:
         return METHODS[kind].signal(layers(), x, y, config, box=UNIT, rng=seeded(0))
-    if kind is Gap:
-        y = y.roll(1)  # it tells rows apart that the model gets wrong
+    if kind in (Gap, *STATISTICS):
+        y = y.roll(1)  # they tell rows apart that the model gets wrong
     if kind is NoiseRobustness and isinstance(config.noise, BernoulliFlips):
         x = x.round()
     if kind is AugmentationRobustness:

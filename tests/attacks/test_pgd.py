@@ -57,6 +57,29 @@ def test_optimal_on_a_linear_model(ball, dual, seed, d, radius, random_start):
     torch.testing.assert_close(lost, (radius * w.norm(p=dual)).expand(3), rtol=1e-3, atol=1e-9)
 
 
+@pytest.mark.parametrize("ball", [Linf(0.1), L2(0.3)], ids=["Linf", "L2"])
+def test_the_published_attack_is_equation_9_written_out(ball):
+    """From x itself; nothing is drawn."""
+    model, (x, y) = small_net().eval(), rows()
+    config = PGD.published(ball=ball, steps=7, step_size=0.03)
+    z = x.clone()
+    for _ in range(7):
+        z.requires_grad_()
+        (gradient,) = torch.autograd.grad(nn.functional.cross_entropy(model(z), y), z)
+        step = gradient.sign() if isinstance(ball, Linf) else nn.functional.normalize(gradient)
+        away = z.detach() + 0.03 * step - x
+        length = away.norm(dim=1, keepdim=True)
+        near = (
+            away.clamp(-0.1, 0.1) if isinstance(ball, Linf) else away * (0.3 / length).clamp(max=1)
+        )
+        z = UNIT.clip(x + near)
+    for seed in (0, 1):
+        found = pgd(model, x, y, config, rng=seeded(seed))
+        torch.testing.assert_close(found, z.detach())
+    beside = pgd(model, x, y, dataclasses.replace(config, random_start=True), rng=seeded(0))
+    assert not torch.allclose(beside, z)
+
+
 @given(seed=seeds, radius=st.floats(1e-3, 1.0))
 def test_optimal_in_a_ball_cut_by_the_box(seed, radius):
     """For Linf, feature by feature: the end of [x - r, x + r] cut by [0, 1]."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from networks import NETWORKS, network
 from torch import nn
 
-from trilemma.bounds import BOUNDS, Domain, Interval, margins, output_bounds
+from trilemma.bounds import BOUNDS, Domain, Interval, bounding, margins, output_bounds
 from trilemma.bounds.bounding import Bounds
 from trilemma.core.balls import L2, Linf
 from trilemma.core.box import UNIT
@@ -199,6 +199,22 @@ def test_a_broken_domain_is_found_out(monkeypatch):
     assert (worst > found.upper).any()
 
 
+def of_two_classes(model, offset):
+    """Two logits, to both of which one number is added, so that margins are small beside them."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        last = nn.Linear(3, 2)
+    with torch.no_grad():
+        last.bias += offset
+    return nn.Sequential(model, last).eval()
+
+
+def leads(answers, y):
+    """Of each row's y over each class."""
+    at = y.view(-1, *[1] * (answers.dim() - 1)).expand(*answers.shape[:-1], 1)
+    return answers.gather(-1, at) - answers
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("domain", DOMAINS)
 def test_no_point_of_a_million_is_outside_in_single_precision(domain):
@@ -207,20 +223,86 @@ def test_no_point_of_a_million_is_outside_in_single_precision(domain):
     for seed in itertools.count():
         name = list(NETWORKS)[seed % len(NETWORKS)]
         model, x = network(name, seed, torch.float32)
+        k = 3 - seed // 4 % 2
+        if k == 2:
+            model = of_two_classes(model, offset=[0, 10][seed // 8 % 2])
         radius = 10 ** (-4 + 4 * torch.rand((), generator=seeded(seed)).item())
         ball = Linf(radius) if seed % 2 else L2(radius)
         box = UNIT if seed % 4 < 2 else None
+        y = torch.randint(0, k, (len(x),), generator=seeded(seed))
         with torch.no_grad():
             found = output_bounds(model, x, ball, DOMAINS[domain], box)
+            least = margins(model, x, y, ball, DOMAINS[domain], box)
             z = points(x, ball, box, 2500, seeded(seed))
-            answers = model(z).view(len(x), 2500, -1)
-        worst = model(climbed(model, x, ball, box, lambda z: z[:, 0])).unsqueeze(1)
-        for each in (answers, worst):
+            tries = [model(z).view(len(x), 2500, -1)]
+        for j, sign in itertools.product(range(k), (1, -1)):
+            heights = (lambda z: sign * z[:, j], lambda z: sign * leads(z, y)[:, j])  # noqa: B023
+            tries += [model(climbed(model, x, ball, box, h)).unsqueeze(1) for h in heights]
+        for each in tries:
             assert (each >= found.lower.unsqueeze(1)).all(), (name, seed, radius)
             assert (each <= found.upper.unsqueeze(1)).all(), (name, seed, radius)
+            assert (leads(each, y) >= least.unsqueeze(1)).all(), (name, seed, radius)
         tried += len(z)
         if tried >= 1_000_000:
             return
+
+
+def test_the_worst_corner_of_a_linear_model_is_not_outside_in_single_precision():
+    """Where the bound is exact, rounding alone decides, and it is that of the logits."""
+    for seed in range(20):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model, x = nn.Linear(20, 2), torch.rand(500, 20)
+        with torch.no_grad():
+            for label in (0, 1):
+                y = torch.full((len(x),), label)
+                least = margins(model, x, y, Linf(0.1))
+                way = (model.weight[label] - model.weight[1 - label]).sign()
+                assert (leads(model(x - 0.1 * way), y) >= least).all()
+
+
+@pytest.mark.parametrize("offset", [0.0, 10.0])
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_margins_that_are_small_beside_the_logits_hold_in_single_precision(domain, offset):
+    """Two classes, a small ball: a step up each margin's gradient ends at the bound itself."""
+    for seed in range(3):
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model = nn.Sequential(nn.Linear(30, 50), nn.ReLU(), nn.Linear(50, 2))
+            x = torch.rand(400, 30)
+        with torch.no_grad():
+            model[2].bias += offset
+        y = torch.arange(len(x)) % 2
+        with torch.no_grad():
+            least = margins(model, x, y, Linf(1e-3), DOMAINS[domain])
+        z = x.clone().requires_grad_()
+        (gradient,) = torch.autograd.grad(leads(model(z), y).sum(), z)
+        with torch.no_grad():
+            assert (leads(model(x - 1e-3 * gradient.sign()), y) >= least).all()
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_margins_in_single_precision_agree(domain):
+    """The partner of the last two: they give way by no more than the logits' rounding."""
+    model, x = network("perceptron")
+    exact = margins(model, x, Y, Linf(0.05), DOMAINS[domain])
+    single = margins(model.float(), x.float(), Y, Linf(0.05), DOMAINS[domain])
+    assert ((single.double() - exact).abs() <= 2e-5 * exact.abs().max()).all()
+
+
+@pytest.mark.parametrize("domain", DOMAINS)
+def test_what_margins_give_way_by_has_no_gradient(domain, monkeypatch):
+    model, x = network("perceptron")
+    weights = [each for each in model.parameters() if each.dim() > 1]
+
+    def gradients():
+        whole = margins(model, x, Y, Linf(0.05), DOMAINS[domain]).sum()
+        return torch.autograd.grad(whole, weights)
+
+    expected = gradients()
+    monkeypatch.setattr(bounding, "_widened", lambda lower: lower)
+    for found, before in zip(gradients(), expected, strict=True):
+        assert torch.equal(found, before)
 
 
 @given(seed=seeds, radius=st.floats(0, 1), name=st.sampled_from(list(NETWORKS)))

@@ -226,6 +226,61 @@ def test_constants_are_those_of_the_moment_and_get_gradients():
     torch.testing.assert_close(got, expected)
 
 
+class Normalise(nn.Module):
+    """A layer of a user's, without layers in it."""
+
+    def __init__(self, learnt):
+        super().__init__()
+        mean, std = torch.full((4,), 0.2), torch.full((4,), 0.5)
+        keep = nn.Parameter if learnt else nn.Buffer
+        self.mean, self.std, self.power = keep(mean.to(X)), keep(std.to(X)), 1.0
+
+    def forward(self, x):
+        return self.power * (x - self.mean) / self.std
+
+
+def normalised(learnt=False):
+    return nn.Sequential(Normalise(learnt), dense(4, 4), nn.ReLU(), dense())
+
+
+def assert_of_the_moment(model):
+    found = output_bounds(model, X, Linf(0.0))
+    torch.testing.assert_close(found.lower, model(X))
+    torch.testing.assert_close(found.upper, model(X))
+
+
+def test_a_layer_of_ones_own_may_change_between_two_calls():
+    """Its mean and its scale by hand or by loading, and what is no tensor."""
+    model, other = normalised(), normalised()
+    assert_of_the_moment(model)
+    model[0].mean += 5
+    assert_of_the_moment(model)
+    other[0].std *= 7
+    model.load_state_dict(other.state_dict())
+    assert_of_the_moment(model)
+    model[0].power = 3.0
+    assert_of_the_moment(model)
+
+
+def test_a_layer_of_ones_own_is_learnt_step_by_step():
+    """Each step has a graph of its own; gradients reach the layer's parameters."""
+    model = normalised(learnt=True)
+    descent = torch.optim.SGD(model.parameters(), lr=0.01)
+    for _ in range(3):
+        descent.zero_grad()
+        torch.autograd.backward(output_bounds(model, X, Linf(0.0)).lower.sum())
+        expected = torch.autograd.grad(model(X).sum(), model[0].std)[0]
+        torch.testing.assert_close(model[0].std.grad, expected)
+        descent.step()
+
+
+def test_known_layers_alone_are_followed_once():
+    model = nn.Sequential(nn.Flatten(), nn.Sequential(dense(4, 4), nn.ReLU()), dense())
+    assert read(model, X) is read(model, X)
+    with_one_more = nn.Sequential(Normalise(learnt=False), *model)
+    assert read(with_one_more, X) is not read(with_one_more, X)
+
+
 def test_a_model_that_is_gone_is_not_kept():
     model = nn.Sequential(dense(4, 4), nn.ReLU(), dense())
     read(model, X)

@@ -204,12 +204,12 @@ def test_a_users_own_model_is_calibrated_once_its_training_is_declared(tmp_path,
     (cell,), _ = plan_trained(spec)
     assert "how this model was trained is not declared" in cell.missing["lira"]
     assert set(cell.attacks) == {"plain"}
-    (cell,), _ = plan_trained({**spec, "references": {"count": 4, "like": MODEL}})
+    (cell,), _ = plan_trained({**spec, "references": {"count": 6, "like": MODEL}})
     assert set(cell.attacks) == {"plain", "lira"}
     assert not cell.missing
 
 
-@pytest.mark.parametrize("count", [0, 2, 5, -4])
+@pytest.mark.parametrize("count", [0, 4, 7, -6])
 def test_an_odd_or_small_number_of_references_is_refused(count):
     with pytest.raises(BadInput, match=r"references.count: is"):
         References(count=count)

@@ -3,6 +3,7 @@
 import math
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -85,6 +86,39 @@ def test_adversarial_is_the_worst_case_of_a_linear_model(ball, dual, strength, r
     margin = 2 * (x @ w - strength * radius * w.norm(p=dual))
     expected = nn.functional.softplus(-margin).mean()
     torch.testing.assert_close(Adversarial(attack=attack)(model, b), expected, rtol=1e-3, atol=1e-9)
+
+
+def test_losses_sum_subtract_and_divide():
+    """As numbers do, and what is built is made of the family's own terms."""
+    model, a, b = Counting(), Natural(), Adversarial(attack=ATTACK)
+    one, other = a(model, batch()), b(model, batch())
+    torch.testing.assert_close((a - b)(model, batch()), one - other)
+    torch.testing.assert_close((a - 0.5 * b / 2)(model, batch()), one - other / 4)
+    torch.testing.assert_close(sum([a, b])(model, batch()), one + other)
+    assert sum([a, b]) == a + b
+    assert sum([a]) is a
+    assert a / 2 == 0.5 * a
+    assert a - b == a + -1 * b
+    assert np.float32(0.5) * a == 0.5 * a
+
+
+WRONG = {
+    "term + 1": lambda a: a + 1,
+    "1 + term": lambda a: 1 + a,
+    "term + None": lambda a: a + None,
+    "term - 1": lambda a: a - 1,
+    "1 - term": lambda a: 1 - a,
+    "term * term": lambda a: a * a,
+    "term * text": lambda a: a * "2",
+    "term / term": lambda a: a / a,
+    "1 / term": lambda a: 1 / a,
+}
+
+
+@pytest.mark.parametrize("how", WRONG.values(), ids=WRONG.keys())
+def test_what_is_no_sum_of_losses_is_pythons_own_type_error(how):
+    with pytest.raises(TypeError, match=r"unsupported operand|can't multiply"):
+        how(Natural())
 
 
 def test_at_strength_0_adversarial_is_natural_and_attacks_nothing():

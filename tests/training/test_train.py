@@ -311,6 +311,21 @@ def test_data_that_cannot_be_learnt_are_refused(rows, said):
         train(small(Adam()), Natural(), rows, 5, classes=3)
 
 
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (Dataset(torch.rand(2, 6).double(), torch.tensor([0, 1])), r"float64, the weights .*32"),
+        (Dataset(torch.rand(2, 6), torch.eye(2)), "soft targets weigh 2 of 3 classes"),
+        (Dataset(torch.rand(2, 6), torch.full((2, 3), 0.5)), "2 of 2 rows .* do not sum to 1"),
+        (Dataset(torch.rand(1, 6), torch.tensor([[1.5, -0.5, 0.0]])), "1 of 1 rows are below 0"),
+        (Dataset(torch.rand(1, 6), torch.full((1, 3), math.nan)), "do not sum to 1"),
+    ],
+)
+def test_types_and_targets_that_do_not_fit_are_refused_before_any_work(rows, said):
+    with pytest.raises(BadInput, match=said):
+        train(small(Adam()), Natural(), rows, 5, classes=3)
+
+
 def test_images_for_a_perceptron_are_welcome_and_tables_for_a_cnn_are_not():
     assert build(MLP(), (1, 8, 8), 10, seeded(0))(torch.rand(2, 1, 8, 8)).shape == (2, 10)
     with pytest.raises(BadInput, match="MLP"):

@@ -129,7 +129,7 @@ def margins(
     k = network.outputs
     if y.shape != x.shape[:1] or (len(y) and not 0 <= int(y.min()) <= int(y.max()) < k):
         raise BadInput("y", f"has shape {tuple(y.shape)} or labels that are none of {k} classes")
-    contrast = _contrast(y, k, x)
+    contrast = _contrast(y, k, x)  # in the place of y's own margin, which is 0, and beyond: logits
     with evaluating(model):
         rows = contrast.split([len(each.x) for each in parts])
         found = torch.cat(
@@ -138,7 +138,7 @@ def margins(
                 for each, part in zip(parts, rows, strict=True)
             ]
         )
-    return _widened(found).scatter(1, y.view(-1, 1), 0.0)
+    return _widened(found)[:, :k].scatter(1, y.view(-1, 1), 0.0)
 
 
 def _begun(
@@ -170,10 +170,16 @@ def _check(ball: object, domain: object, box: object) -> None:
         raise BadInput("box", f"is {box!r}", "Give Box(low, high), or None for all inputs")
 
 
-def _contrast(y: Labels, k: int, like: Tensor) -> Float[Tensor, "n k k"]:
-    """Row j of each: logit_y - logit_j."""
+def _contrast(y: Labels, k: int, like: Tensor) -> Float[Tensor, "n m k"]:
+    """Row j of each: logit_y - logit_j; but row y: logit_y, and one more, k: -logit_y.
+
+    These two tell how large the numbers are whose difference a margin is, since its rounding is
+    theirs: 10.01 - 10 is 0.01 give or take the rounding of 10.
+    """
     identity = torch.eye(k, dtype=like.dtype, device=like.device)
-    return identity[y].unsqueeze(1) - identity
+    own = identity[y].unsqueeze(1)
+    compared = own - identity * (1 - own.mT)  # in row y nothing is subtracted
+    return torch.cat([compared, -own], dim=1)
 
 
 ULPS = 64  # by which bounds give way to rounding, of the row's largest; 17 were seen

@@ -47,8 +47,9 @@ class _Known:
 def read(model: object, x: Rows) -> Network:
     """The network that `model` is, for inputs like `x`.
 
-    A model of `nn.Sequential`s alone is followed once and remembered; one with a `forward` of its
-    own is followed each time, since that may depend on what is no layer (a temperature, a flag).
+    A model of known layers in `nn.Sequential`s is followed once and remembered: these read their
+    weights at use. Where some module has a `forward` of its own, with or without layers in it, the
+    model is followed each time, since that may depend on what is no layer (a mean, a flag).
 
     Args:
         model: an `nn.Module`, logits out.
@@ -79,7 +80,7 @@ def _read(model: nn.Module, x: Rows) -> Network:
         rows = _two_rows(x)
         network = _Reading(model, rows).network()
         _compare(network, model, rows)
-    if _of_sequences(model):
+    if _of_known_layers(model):
         modules = tuple(ref(module) for module in model.modules())
         _READ[model] = _Known(modules, _kind(x), network)
     return network
@@ -96,10 +97,15 @@ def _two_rows(x: Rows) -> Float[Tensor, "2 *x"]:
     return torch.cat([first, first + wave / 4])
 
 
-def _of_sequences(model: nn.Module) -> bool:
-    """Whether it is made of layers and of `nn.Sequential`s, and is more than a layer."""
-    inner = [module for module in model.modules() if any(True for _ in module.children())]
-    return bool(inner) and all(type(module) is nn.Sequential for module in inner)
+def _of_known_layers(model: nn.Module) -> bool:
+    """Whether it is `nn.Sequential`s of layers whose operations are read at use, and no others.
+
+    Into any other module, be it one without children, the reading goes itself, and what it finds
+    there (a mean, a scale) is what it is at that moment.
+    """
+    return type(model) is nn.Sequential and all(
+        type(module) is nn.Sequential or type(module) in rules.MODULES for module in model.modules()
+    )
 
 
 def _refuse_hooks(model: nn.Module) -> None:

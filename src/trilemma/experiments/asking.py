@@ -19,14 +19,16 @@ from trilemma.attacks.membership import (
 )
 from trilemma.core.box import Box
 from trilemma.core.errors import BadInput
+from trilemma.experiments.defending import GUARD, Defend, Guard, guarded
 from trilemma.experiments.evaluation import Asked, Evaluate, ReadStatistic
 from trilemma.experiments.graph import Stage
 from trilemma.experiments.inferring import Infer, Teacher, networks
+from trilemma.experiments.perturbations import perturbation
 from trilemma.experiments.referencing import Calibrate, CalibrateReferences, Pool
-from trilemma.experiments.specs import perturbation
 from trilemma.experiments.stages import Parts, Respond, Score, Source, Train
 from trilemma.experiments.thorough import Withstand
 from trilemma.experiments.verifying import Verify
+from trilemma.oracles.defences import Defence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +39,7 @@ class Asking:
         name: of the model, for people.
         pool: its reference models; None where it has none.
         copy: the shadow model that learnt from its labels; None where there is none.
+        defences: what stands before its answers.
     """
 
     split: Parts
@@ -46,10 +49,11 @@ class Asking:
     name: str
     pool: Pool | None = None
     copy: Train | None = None
+    defences: tuple[Defence, ...] = ()
 
-    def responses(self, change: Evasion | None) -> Respond:
+    def responses(self, change: Evasion | None) -> Respond | Defend:
         """Answers about the rows, as they are or attacked."""
-        return Respond(
+        answers = Respond(
             split=self.split,
             source=self.source,
             perturbation=change,
@@ -57,6 +61,13 @@ class Asking:
             seed=self.seed,
             name=self.name,
         )
+        if not self.defences:
+            return answers
+        common: dict[str, Any] = {"seed": self.seed, "name": self.name}
+        guard = None
+        if guarded(self.defences):
+            guard = Guard(split=self.split, source=self.source, recipe=GUARD, **common)
+        return Defend(answers=answers, defences=self.defences, guard=guard, **common)
 
     def asked(self, attack: Membership, teacher: Teacher | None = None) -> Asked:
         """What a membership attack's scores are read from.
@@ -87,7 +98,7 @@ class Asking:
                 )
                 return Asked(responses=self.responses(None), scores=scores)
             case TransferAttack() if self.copy is not None:
-                copied = replace(self, source=self.copy, name=self.copy.name)
+                copied = replace(self, source=self.copy, name=self.copy.name, defences=())
                 return copied.asked(attack.statistic)
             case TransferAttack():
                 raise BadInput("attack", "is a transfer attack", "Give a shadow model")
@@ -119,7 +130,7 @@ class Asking:
     def _references(self, attack: Calibrated, pool: Pool) -> tuple[Stage, ...]:
         """What the reference models answer about the rows."""
         return tuple(
-            replace(self, source=source, name=f"reference {index} of {self.name}")
+            replace(self, source=source, name=f"reference {index} of {self.name}", defences=())
             .asked(attack.signal)
             .responses
             for index, source in enumerate(pool.sources, start=1)

@@ -3,10 +3,16 @@
 from dataclasses import replace
 from typing import Any
 
-from trilemma.attacks.membership import Calibrated, TransferAttack
+from trilemma.attacks.membership import (
+    Calibrated,
+    ModelInference,
+    TransferAttack,
+    VerifiedConfidence,
+)
 from trilemma.experiments.asking import Asking
 from trilemma.experiments.evaluation import Transfer
 from trilemma.experiments.inferring import Teacher
+from trilemma.experiments.recorded import Predictions
 from trilemma.experiments.referencing import Pool, ReferenceSplit
 from trilemma.experiments.relabelling import Relabel
 from trilemma.experiments.shadowing import ShadowSplit, has_shadow
@@ -49,7 +55,7 @@ def shadowed(declared: Experiment, target: Asking) -> dict[str, Any]:
     name = f"the shadow of {target.name}"
     seed = stream("shadow", target.seed) % 10**9  # other initial weights than the target's
     source = _trained(declared, like, halves, seed, name)
-    shadow = replace(target, split=halves, source=source, name=name)
+    shadow = replace(target, split=halves, source=source, name=name, defences=())
     teacher = Teacher(split=halves, source=source)
     return {
         "transfers": {
@@ -108,12 +114,17 @@ def copied(declared: Experiment, split: Split, source: Source, name: str) -> Tra
 
 def unable(declared: Experiment, name: str) -> dict[str, str]:
     """Attacks that cannot be made on a model, with the reason."""
-    found = {}
-    trained = isinstance(declared.models[name], Trained)
+    found: dict[str, str] = {}
+    model = declared.models[name]
+    if isinstance(model, Predictions):
+        return found
+    trained = isinstance(model, Trained)
     shadow = declared.shadow.like if declared.shadow else None
     for id_, attack in declared.attacks_on(name).items():
         if isinstance(attack, Calibrated) and not (trained or declared.references.like):
             found[id_] = UNKNOWN.format("references")
+        if isinstance(attack, ModelInference | VerifiedConfidence) and model.defences:
+            found[id_] = "it looks at the model itself, behind its defences"
         if isinstance(attack, TransferAttack):
             if not has_shadow(declared.needed_data()):
                 found[id_] = UNSHADOWED

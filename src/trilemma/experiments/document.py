@@ -157,7 +157,7 @@ def _transferred(name: str, cell: Cell, facts: _Facts) -> Json:
 
 def _shadow(cells: Sequence[Cell], facts: _Facts) -> Json:
     """The attack that does best on the shadow model, and what it finds on the target."""
-    if not all(cell.transfers.keys() >= cell.attacks.keys() for cell in cells):
+    if not all(cell.transfers and cell.transfers.keys() >= cell.attacks.keys() for cell in cells):
         return {}
     chosen, seeds = [], []
     for cell in cells:

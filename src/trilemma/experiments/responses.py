@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 Arrays: TypeAlias = Mapping[str, NDArray[Any]]
 Floats: TypeAlias = NDArray[Any]  # of some floating type
+LEAST = 1e-9  # of a probability that was told, in its log-odds
 
 
 def confidence(answers: Arrays) -> Floats:
@@ -37,10 +38,14 @@ def score(answers: Arrays) -> Floats:
 def log_odds(answers: Arrays) -> Floats:
     """log p / (1 - p) of the probability p of the true label, which no rounding to 0 or 1 bounds.
 
-    Of responses with `log_odds` or `log_probabilities`.
+    Of responses with `log_odds` or `log_probabilities`; of `probabilities` it is bounded, since
+    some are 0 or 1 as they were told.
     """
     if "log_odds" in answers:
         return answers["log_odds"]
+    if "probabilities" in answers:
+        p = confidence(answers).astype(np.float64).clip(LEAST, 1 - LEAST)
+        return np.asarray(np.log(p) - np.log1p(-p))
     logs, label = answers["log_probabilities"], answers["label"]
     others = logs.copy()
     others[np.arange(len(label)), label] = -np.inf

@@ -14,7 +14,6 @@ from pydantic import Field
 
 from trilemma.attacks.evasion import PGD, AutoAttack, Evasion
 from trilemma.attacks.membership import (
-    AdversarialConfidence,
     Calibrated,
     Confidence,
     Membership,
@@ -29,20 +28,14 @@ from trilemma.experiments import methods
 from trilemma.experiments.decode import decode
 from trilemma.experiments.gate import ACCURACY
 from trilemma.experiments.keys import UNLESS_DEFAULT
+from trilemma.experiments.perturbations import STEPS, attacks_in, ball_of, perturbation
 from trilemma.experiments.plan import check_name
 from trilemma.experiments.recorded import Predictions
+from trilemma.oracles.defences import Defence, MemGuard
 from trilemma.training.full_strength import check_full_strength
 from trilemma.training.objectives import (
-    L1,
-    L2,
-    NO_ATTACK,
-    AbstractInterpretation,
-    IntervalBoundPropagation,
     Natural,
     Objective,
-    Scaled,
-    Sum,
-    Verified,
 )
 from trilemma.training.recipes import Recipe
 
@@ -79,6 +72,8 @@ class Trained:
             differ in it alone are trained once.
         validation: which epoch's weights are kept; None keeps the last one's.
         attacks: ids of the membership attacks that it suffers; None for all.
+        defences: what stands before its answers, from the model outwards. Attacks from labels are
+            not touched, since none changes a label.
     """
 
     recipe: Recipe
@@ -86,6 +81,7 @@ class Trained:
     temperature: Temperature = 1.0
     validation: BestEpoch | None = field(default=None, metadata=LATER)
     attacks: tuple[str, ...] | None = field(default=None, metadata={"counts": False})
+    defences: tuple[Defence, ...] = field(default=(), metadata={"counts": False})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,13 +92,14 @@ class Supplied:
         factory: `package.module:factory`, called without arguments, returns an `nn.Module`.
         weights: a safetensors file for it; none if the factory returns a trained model. Its
             content counts in keys (`stages.Own.fingerprint`), where it lies does not.
-        temperature, attacks: as for a model that is trained.
+        temperature, attacks, defences: as for a model that is trained.
     """
 
     factory: str
     weights: Path | None = field(default=None, metadata={"counts": False})
     temperature: Temperature = 1.0
     attacks: tuple[str, ...] | None = field(default=None, metadata={"counts": False})
+    defences: tuple[Defence, ...] = field(default=(), metadata={"counts": False})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,15 +151,15 @@ class References:
     like: Trained | None = None
 
     def __post_init__(self) -> None:
-        if self.count < 4 or self.count % 2:
+        if self.count < 6 or self.count % 2:
             raise BadInput(
                 "references.count",
                 f"is {self.count}",
-                "Give an even number of 4 at least: each row is in half of them",
+                "Give an even number of 6 at least: each row is in half of them, each of them"
+                " is judged by the others",
             )
 
 
-STEPS = 20  # of the PGD under which accuracy is measured where nothing else is declared
 ROWS = 512  # of each part where a row costs much: AutoAttack, certified radii
 
 Model: TypeAlias = Trained | Supplied | Predictions
@@ -229,6 +226,7 @@ class Experiment:
             _check_radius(where, change, self.box)
         for name, model in self.models.items():
             _check_asked(f"models.{name}.attacks", model, self.attacks)
+            _check_guard(f"models.{name}.defences", model, self.data)
             if isinstance(model, Trained):
                 check_full_strength(model.recipe, model.objective, f"models.{name}.recipe")
                 _check_validation(f"models.{name}.validation", model, self.needed_data())
@@ -254,7 +252,7 @@ class Experiment:
                 found[f"attacks.{id_}.attack.ball"] = perturbation(attack)
         for name, model in self.models.items():
             if isinstance(model, Trained):
-                found |= _attacks_in(model.objective, f"models.{name}.objective")
+                found |= attacks_in(model.objective, f"models.{name}.objective")
                 if model.validation is not None:
                     found[f"models.{name}.validation.attack.ball"] = model.validation.attack
         return {where: change for where, change in found.items() if change is not None}
@@ -311,40 +309,21 @@ class Experiment:
         return gradient, AutoAttack(ball=ball)
 
 
-def perturbation(attack: Membership) -> Evasion | None:
-    """What an attack does to the inputs before it asks; None asks about them as they are."""
-    return attack.attack if isinstance(attack, AdversarialConfidence) else None
-
-
-def ball_of(change: Evasion) -> Ball | None:
-    """The ball that an attack stays in; None for one that looks for the nearest point instead."""
-    ball: Ball | None = getattr(change, "ball", None)
-    return ball
-
-
-def _attacks_in(objective: Objective, path: str) -> dict[str, Evasion]:
-    """The attacks that an objective trains against, by the paths of their balls.
-
-    Where it verifies a ball instead, PGD in that ball.
-    """
-    if isinstance(objective, Sum):
-        terms = (_attacks_in(term, f"{path}.terms[{i}]") for i, term in enumerate(objective.terms))
-        return {where: attack for found in terms for where, attack in found.items()}
-    if isinstance(objective, Scaled):
-        return _attacks_in(objective.term, f"{path}.term")
-    if isinstance(objective, Verified | AbstractInterpretation | IntervalBoundPropagation):
-        return {f"{path}.ball": PGD(ball=objective.ball, steps=STEPS)}
-    if isinstance(objective, Natural | L1 | L2):
-        return {}
-    if objective.attack is None:
-        raise BadInput(f"{path}.attack", "is missing", NO_ATTACK)
-    return {f"{path}.attack.ball": objective.attack}
-
-
 def _check_asked(where: str, model: Model, attacks: Mapping[str, Membership]) -> None:
     unknown = sorted(set(getattr(model, "attacks", None) or ()) - set(attacks))
     if unknown:
         raise BadInput(where, f"{unknown[0]!r} is not declared", f"Declared: {', '.join(attacks)}")
+
+
+def _check_guard(where: str, model: Model, data: Data | None) -> None:
+    guarded = any(isinstance(each, MemGuard) for each in getattr(model, "defences", ()))
+    if guarded and not (data is not None and data.validation):
+        fix = "FILE" if isinstance(data, Files) else "500"
+        raise BadInput(
+            where,
+            "MemGuard's own attack learns from non-members, and its owner has none set aside",
+            f"Let the split have some: data: {{..., validation: {fix}}}",
+        )
 
 
 def _check_validation(where: str, model: Trained, data: Data) -> None:

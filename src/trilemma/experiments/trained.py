@@ -186,6 +186,7 @@ def evaluations(
         name=name,
         pool=referenced(declared, split, source, name),
         copy=copied(declared, split, source, name),
+        defences=getattr(declared.models[name], "defences", ()),
     )
     missing = unable(declared, name)
     attacks = {
@@ -257,4 +258,7 @@ def describe(model: Trained | Supplied | Predictions) -> Json:
 
 
 def _warmth(model: Trained | Supplied) -> dict[str, str]:
-    return {} if model.temperature == 1 else {"temperature": f"{model.temperature:g}"}
+    found = {} if model.temperature == 1 else {"temperature": f"{model.temperature:g}"}
+    if model.defences:
+        found["defences"] = ", ".join(map(methods.text, model.defences))
+    return found

@@ -23,7 +23,7 @@ from trilemma.training.devices import Devices, Progress, launch, unheard
 from trilemma.training.engine import ALONE, Engine, Given, check_apart
 from trilemma.training.fit import fit
 from trilemma.training.full_strength import check_full_strength
-from trilemma.training.objectives import Standing, Term
+from trilemma.training.objectives import Standing, Term, check_targets
 from trilemma.training.recipes import Recipe, build
 from trilemma.training.schedule import optimiser_of, rate_share
 from trilemma.training.validation import Validation, best_of, spent, stream, withstood
@@ -31,6 +31,7 @@ from trilemma.training.validation import Validation, best_of, spent, stream, wit
 PATIENCE = 10  # epochs in a row at the loss of an uninformed answer before a collapse is called
 FEWEST = 3  # such epochs that make a collapse where the training ends before PATIENCE
 NEAR = 0.01  # relative distance from that loss; largest spread of answers that ignore the input
+SLACK = 1e-3  # by which a row of soft targets may miss the sum 1: float16 rounds so
 SAMPLE = 256  # rows that are asked whether the answers depend on the input
 
 
@@ -106,7 +107,7 @@ def train(  # noqa: PLR0913
         objective: the loss to descend.
         data: the members.
         seed: of every random draw.
-        classes: how many there are; labels lie below.
+        classes: how many there are; labels lie below, soft targets have so many columns.
         box: the valid inputs.
         validation: rows on which it is decided which epoch's weights are kept, of those at full
             strength; None keeps the last one's. It changes no step.
@@ -116,14 +117,17 @@ def train(  # noqa: PLR0913
             result by rounding only.
 
     Raises:
-        BadInput: no rows; labels out of range; an architecture that does not take such inputs; an
-            objective that attacks or verifies, and a schedule that never reaches its full radius;
-            several devices, and a term or layer for which a batch cannot be shared.
+        BadInput: no rows; inputs of another type than the weights (torch's default, float32);
+            labels out of range; soft targets that are no distributions, or for a term that
+            compares a true class with the others; an architecture that does not take such inputs;
+            an objective that attacks or verifies, and a schedule that never reaches its full
+            radius; several devices, and a term or layer for which a batch cannot be shared.
         MissingExtra: devices, and Lightning Fabric is not installed.
         TrainingDiverged: the loss left the numbers.
         TrainingCollapsed: the model came to answer the same to every input.
     """
     _check(data, classes)
+    check_targets(objective, data.y)
     check_full_strength(recipe, objective)
     standing = Standing(torch.randperm(len(data), generator=stream("standing", seed)), len(data))
     training = _Training(recipe, objective, data, seed, classes, box, validation, standing)
@@ -260,10 +264,12 @@ def _ended(training: _Training, history: Sequence[Epoch]) -> bool:
 def _uninformed(y: Tensor, classes: int) -> tuple[float, ...]:
     """The loss of answers that ignore the input, in nats.
 
-    Of the labels' shares that is their entropy, the least that such an answer reaches; of the
-    uniform distribution it is ln k. Both are the same where the classes are balanced.
+    Of the classes' shares (those of the labels, or the mean of soft targets) that is their
+    entropy, the least that such an answer reaches; of the uniform distribution it is ln k. Both
+    are the same where the classes are balanced.
     """
-    shares = torch.bincount(y, minlength=classes).double() / len(y)
+    soft = y.dim() == 2
+    shares = y.double().mean(0) if soft else torch.bincount(y, minlength=classes).double() / len(y)
     entropy = -float(torch.special.xlogy(shares, shares).sum())
     return tuple(loss for loss in (entropy, math.log(classes)) if loss > 0)
 
@@ -301,12 +307,34 @@ def _refuse_collapse(
 def _check(data: Dataset, classes: int) -> None:
     if len(data) == 0:
         raise BadInput("training data", "has no rows", "Give at least one")
+    if data.x.dtype != torch.get_default_dtype():
+        raise BadInput(
+            "training data",
+            f"inputs are {data.x.dtype}, the weights {torch.get_default_dtype()}",
+            f"Give x.to({torch.get_default_dtype()})",
+        )
+    if data.soft:
+        _check_distributions(data.y, classes)
+        return
     low, high = int(data.y.min()), int(data.y.max())
     if low < 0 or high >= classes:
         raise BadInput(
             "training data",
             f"labels span {low} to {high} with {classes} classes",
             f"Labels must lie in 0 to {classes - 1}",
+        )
+
+
+def _check_distributions(y: Tensor, classes: int) -> None:
+    if y.shape[1] != classes:
+        raise BadInput("training data", f"soft targets weigh {y.shape[1]} of {classes} classes")
+    apart = (y.double().sum(1) - 1).abs()
+    bad = int((~(apart <= SLACK) | (y < 0).any(1)).sum())  # nor where it is no number
+    if bad:
+        raise BadInput(
+            "training data",
+            f"soft targets of {bad} of {len(y)} rows are below 0 or do not sum to 1",
+            "Give a distribution over the classes for each row",
         )
 
 

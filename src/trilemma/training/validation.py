@@ -26,7 +26,7 @@ class Validation:
             never stops it.
 
     Raises:
-        BadInput: there are no rows; patience below 1.
+        BadInput: there are no rows, or soft targets; patience below 1.
     """
 
     data: Dataset
@@ -36,6 +36,7 @@ class Validation:
     def __post_init__(self) -> None:
         if len(self.data) == 0:
             raise BadInput("validation data", "has no rows", "Give at least one")
+        _check_labels(self.data)
         if self.patience is not None and self.patience < 1:
             raise BadInput("patience", f"is {self.patience}", "Give 1 epoch at least, or None")
 
@@ -64,6 +65,7 @@ def withstood(
     rng: Generator,
 ) -> int:
     """How many of the rows the model classifies right under attack."""
+    _check_labels(data)
     if len(data) == 0:
         return 0
     rows = usual(data.x).rows  # a measured pace would repeat but for rounding
@@ -71,6 +73,11 @@ def withstood(
     sound = x_adv.isfinite().flatten(1).all(1)
     answers = log_probabilities(model, x_adv[sound]).argmax(1)
     return int((answers == data.y[sound]).sum())
+
+
+def _check_labels(data: Dataset) -> None:
+    if data.soft:
+        raise BadInput("validation data", "have soft targets", "Give labels: y.argmax(1)")
 
 
 def best_of(scores: Sequence[float]) -> int:

@@ -43,7 +43,7 @@ class BenignKL:
 
     needs_benign: ClassVar[bool] = True
 
-    def __call__(self, logits: Logits, y: Labels, benign: Logits | None = None) -> PerRow:
+    def __call__(self, logits: Logits, y: Labels | Probs, benign: Logits | None = None) -> PerRow:
         """KL(softmax(benign) || softmax(z)) >= 0; `y` does not count."""
         if benign is None:
             raise ValueError("the divergence needs the answer on the benign input")

@@ -42,8 +42,8 @@ class PGD:
         steps: gradient steps T, at least 1.
         step_size: eta, in the inputs' unit; None is 2.5 radius / steps, which lets the path
             reach any point of the ball from any other.
-        random_start: start at a uniform draw from the ball; False starts at x itself, as in
-            Song et al., eq. 9.
+        random_start: start at a uniform draw from the ball; False starts at x itself, as
+            `published` does.
         restarts: runs from that many draws, of which each row keeps the one of highest loss.
         loss: what is ascended.
         targeted: the labels are those wanted, and the loss is descended.
@@ -74,6 +74,27 @@ class PGD:
             raise ValueError("targeted: the divergence from the benign answer knows no label")
         if self.targeted and isinstance(self.loss, Margin) and self.loss.confidence is not None:
             raise ValueError("targeted: the margin's confidence would end where the way begins")
+
+    @classmethod
+    def published(cls, *, ball: Ball, steps: int = 20, step_size: float | None = None) -> "PGD":
+        """Song et al., eq. 9: from x itself, once, up the cross-entropy of the true label.
+
+        The equation leaves the ball, T and eta open, and so does this.
+
+        Example:
+            >>> from trilemma.core.balls import Linf
+            >>> PGD.published(ball=Linf(0.1), step_size=0.01).random_start
+            False
+        """
+        return cls(
+            ball=ball,
+            steps=steps,
+            step_size=step_size,
+            random_start=False,
+            restarts=1,
+            loss=CrossEntropy(),
+            targeted=False,
+        )
 
     @property
     def rate(self) -> float:

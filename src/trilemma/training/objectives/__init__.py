@@ -10,7 +10,7 @@ from trilemma.training.objectives.adversarial import (
     DistributionalTraining,
     MixedAdversarial,
 )
-from trilemma.training.objectives.algebra import Objective, Scaled, Sum
+from trilemma.training.objectives.algebra import Objective, Scaled, Sum, check_targets
 from trilemma.training.objectives.batch import Batch, Loss, Standing
 from trilemma.training.objectives.domain_adaptation import NO_ATTACK, DomainAdaptation
 from trilemma.training.objectives.natural import Natural
@@ -44,4 +44,5 @@ __all__ = [
     "Sum",
     "Term",
     "Verified",
+    "check_targets",
 ]

@@ -6,7 +6,7 @@ from typing import ClassVar, TypeAlias, cast
 import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
-from torch import nn
+from torch import Tensor, nn
 
 from trilemma.attacks.evasion import Evasion
 from trilemma.training.objectives.adversarial import (
@@ -18,7 +18,7 @@ from trilemma.training.objectives.batch import Batch, Loss
 from trilemma.training.objectives.domain_adaptation import DomainAdaptation
 from trilemma.training.objectives.natural import Natural
 from trilemma.training.objectives.penalties import L1, L2
-from trilemma.training.objectives.term import CONFIG, Term
+from trilemma.training.objectives.term import CONFIG, Term, check_hard
 from trilemma.training.objectives.trades import TRADES
 from trilemma.training.objectives.verified import (
     AbstractInterpretation,
@@ -96,6 +96,21 @@ def added(first: Term, second: Term) -> Sum:
 def scaled(factor: float, term: Term) -> Scaled:
     """A number times a loss."""
     return Scaled(factor=factor, term=cast(Objective, term))
+
+
+def check_targets(objective: Term, y: Tensor) -> None:
+    """Refuse soft targets where some term asks for labels.
+
+    Raises:
+        BadInput: y are (n, k), and a term takes only (n,); it is named.
+    """
+    if isinstance(objective, Sum):
+        for each in objective.terms:
+            check_targets(each, y)
+    elif isinstance(objective, Scaled):
+        check_targets(objective.term, y)
+    elif not objective.SOFT:
+        check_hard(objective, y)
 
 
 def _attacks(term: Objective) -> set[Evasion]:

@@ -12,7 +12,7 @@ from trilemma.core.balls import Ball
 from trilemma.core.box import UNIT, Box
 from trilemma.core.errors import BadInput
 from trilemma.core.generators import draw_seed
-from trilemma.core.types import Labels, Logits, Rows
+from trilemma.core.types import Labels, Logits, Probs, Rows
 
 Loss: TypeAlias = Float[Tensor, ""]
 Answered: TypeAlias = tuple[Evasion, float]  # by what, and which share of the training set
@@ -52,7 +52,7 @@ class Batch:
 
     Args:
         x: (n, *x) inputs inside `box`.
-        y: (n,) labels.
+        y: (n,) labels, or (n, k) soft targets, which some terms take.
         rng: the step's randomness.
         strength: in [0, 1]: the share of a ball's radius that counts at this step.
         box: the valid inputs.
@@ -60,7 +60,7 @@ class Batch:
     """
 
     x: Rows
-    y: Labels
+    y: Labels | Probs
     rng: Generator
     strength: float = 1.0
     box: Box = UNIT
@@ -143,7 +143,7 @@ class Batch:
             self._worst[key] = -found
         return self._worst[key]
 
-    def _attacked(self, model: nn.Module, attack: Evasion, x: Rows, y: Labels) -> Rows:
+    def _attacked(self, model: nn.Module, attack: Evasion, x: Rows, y: Labels | Probs) -> Rows:
         found: Rows = attack_of(attack)(
             model,
             x,

@@ -11,7 +11,7 @@ from trilemma.attacks.evasion.losses import logit_of, strongest_rival
 from trilemma.bounds import Domain, Interval
 from trilemma.core.balls import Ball
 from trilemma.training.objectives.batch import Batch, Loss
-from trilemma.training.objectives.term import CONFIG, Term
+from trilemma.training.objectives.term import CONFIG, Term, check_hard
 
 INTERVAL = Interval()
 
@@ -38,12 +38,14 @@ class Verified(Term):
     """
 
     REVISION: ClassVar[int] = 1
+    SOFT: ClassVar[bool] = False
 
     ball: Ball
     domain: Domain
 
     def __call__(self, model: nn.Module, batch: Batch) -> Loss:
         """Mean over the rows, in nats."""
+        check_hard(self, batch.y)
         return F.cross_entropy(batch.worst_case(model, self.ball, self.domain), batch.y)
 
 
@@ -69,12 +71,14 @@ class AbstractInterpretation(Term):
     """
 
     REVISION: ClassVar[int] = 1
+    SOFT: ClassVar[bool] = False
 
     ball: Ball
     domain: Domain
 
     def __call__(self, model: nn.Module, batch: Batch) -> Loss:
         """Mean over the rows, in nats."""
+        check_hard(self, batch.y)
         worst = batch.worst_case(model, self.ball, self.domain)
         return F.softplus(strongest_rival(worst, batch.y) - logit_of(worst, batch.y)).mean()
 
@@ -100,12 +104,14 @@ class IntervalBoundPropagation(Term):
     """
 
     REVISION: ClassVar[int] = 1
+    SOFT: ClassVar[bool] = False
 
     ball: Ball
     kappa: Annotated[float, Field(ge=0, le=1)] = 0.5
 
     def __call__(self, model: nn.Module, batch: Batch) -> Loss:
         """Mean over the rows, in nats."""
+        check_hard(self, batch.y)
         kappa = 1 - batch.strength * (1 - self.kappa)
         natural = F.cross_entropy(batch.logits(model), batch.y)
         if kappa == 1:
