@@ -30,10 +30,14 @@ from trilemma.attacks.membership import (
     LiRA,
     ModelInference,
     NoiseRobustness,
+    ScoreNetwork,
     Targeted,
+    TransferAttack,
     VerifiedConfidence,
     model_inference,
     score,
+    score_network,
+    transfer_attack,
 )
 from trilemma.bounds import Interval
 from trilemma.core.balls import Linf
@@ -172,6 +176,23 @@ def calibrated(config):
     return score(signals[0], signals[1:] + trained, trained, config).tolist()
 
 
+def learnt():
+    known = torch.tensor(np.exp(answers()["log_probabilities"]))
+    fit = as_fit(MLP(hidden=(6,), epochs=3), Natural(), classes=2)
+    config = ScoreNetwork(top=2)
+    member = torch.arange(60) < 30
+    return score_network(known[::2], known, member, config, fit=fit, rng=seeded(3)).tolist()
+
+
+def copied():
+    x, y = rows()
+    oracle, fit = (
+        Local(model(), classes=3),
+        as_fit(MLP(hidden=(6,), epochs=3), Natural(), classes=3),
+    )
+    return transfer_attack(oracle, x, y, 1 - x, fit=fit, rng=seeded(3)).tolist()
+
+
 def left_out():
     stage = LeaveOut(split=Split(data=Digits(), fingerprint="", seed=0), seed=5, round=1)
     return stage.drawn(np.arange(20) % 3).tolist()
@@ -271,6 +292,8 @@ TOYS = {
     LiRA: lambda: calibrated(LiRA()),
     BASE: lambda: calibrated(BASE(offline=0.3)),
     RMIA: lambda: calibrated(RMIA(gamma=1.1)),
+    ScoreNetwork: learnt,
+    TransferAttack: copied,
     Natural: lambda: loss(Natural()),
     Adversarial: lambda: loss(Adversarial(attack=ATTACK)),
     SmallCNN: lambda: trained(SmallCNN(epochs=2, batch=4)),
@@ -325,7 +348,14 @@ def test_another_result_needs_another_revision(kind):
 
 def test_every_recipe_and_method_has_a_toy():
     # evasion attacks have theirs in tests/attacks/test_attack_revisions.py
-    assert {*get_args(Recipe), *METHODS, *LEARNED, *CALIBRATIONS} <= set(TOYS)
+    assert {
+        *get_args(Recipe),
+        *METHODS,
+        *LEARNED,
+        *CALIBRATIONS,
+        ScoreNetwork,
+        TransferAttack,
+    } <= set(TOYS)
 
 
 @pytest.mark.xfail(raises=AssertionError, reason="negative control: a changed method is noticed")

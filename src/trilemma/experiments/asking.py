@@ -14,15 +14,18 @@ from trilemma.attacks.membership import (
     Membership,
     ModelInference,
     ModifiedEntropy,
+    ScoreNetwork,
     TransferAttack,
     VerifiedConfidence,
 )
 from trilemma.core.box import Box
 from trilemma.core.errors import BadInput
+from trilemma.experiments import learning
 from trilemma.experiments.defending import GUARD, Defend, Guard, guarded
 from trilemma.experiments.evaluation import Asked, Evaluate, ReadStatistic
 from trilemma.experiments.graph import Stage
 from trilemma.experiments.inferring import Infer, Teacher, networks
+from trilemma.experiments.learning import Learn
 from trilemma.experiments.perturbations import perturbation
 from trilemma.experiments.referencing import Calibrate, CalibrateReferences, Pool
 from trilemma.experiments.stages import Parts, Respond, Score, Source, Train
@@ -40,6 +43,7 @@ class Asking:
         pool: its reference models; None where it has none.
         copy: the shadow model that learnt from its labels; None where there is none.
         defences: what stands before its answers.
+        shadow: a shadow model and its rows; None where there is none.
     """
 
     split: Parts
@@ -50,6 +54,7 @@ class Asking:
     pool: Pool | None = None
     copy: Train | None = None
     defences: tuple[Defence, ...] = ()
+    shadow: "Asking | None" = None
 
     def responses(self, change: Evasion | None) -> Respond | Defend:
         """Answers about the rows, as they are or attacked."""
@@ -97,11 +102,22 @@ class Asking:
                     **common,
                 )
                 return Asked(responses=self.responses(None), scores=scores)
+            case ScoreNetwork() if self.shadow is not None:
+                answers = self.responses(None)
+                learn = Learn(
+                    answers=answers,
+                    known=self.shadow.responses(None),
+                    attack=attack,
+                    recipe=learning.networks(attack),
+                    seed=self.seed,
+                    name=self.name,
+                )
+                return Asked(responses=answers, scores=learn)
             case TransferAttack() if self.copy is not None:
                 copied = replace(self, source=self.copy, name=self.copy.name, defences=())
                 return copied.asked(attack.statistic)
-            case TransferAttack():
-                raise BadInput("attack", "is a transfer attack", "Give a shadow model")
+            case TransferAttack() | ScoreNetwork():
+                raise BadInput("attack", "learns from a shadow model", "Give one")
             case Calibrated() if self.pool is not None:
                 judged = self.asked(attack.signal).responses
                 calibrate = Calibrate(

@@ -6,6 +6,7 @@ from typing import Any
 from trilemma.attacks.membership import (
     Calibrated,
     ModelInference,
+    ScoreNetwork,
     TransferAttack,
     VerifiedConfidence,
 )
@@ -20,6 +21,7 @@ from trilemma.experiments.specs import Experiment, Trained
 from trilemma.experiments.stages import Own, Parts, Source, Split, Temper, Train, stream
 
 UNSHADOWED = "the split has no shadow rows (`shadow` of the data)"
+NEEDS_SHADOW = (ScoreNetwork, TransferAttack)
 UNKNOWN = "how this model was trained is not declared (`{}: {{like: ...}}`)"
 
 
@@ -46,29 +48,37 @@ def shadowed(declared: Experiment, target: Asking) -> dict[str, Any]:
     }
     if declared.shadow is None:
         return {"transfers": found}
-    like = declared.shadow.like or declared.models[target.name]
-    if not isinstance(like, Trained):
-        return {"transfers": found, "unshadowed": UNKNOWN.format("shadow")}
-    if not isinstance(target.split, Split) or not has_shadow(target.split.data):
-        return {"transfers": found, "unshadowed": UNSHADOWED}
-    halves = ShadowSplit(split=target.split, seed=target.seed)
-    name = f"the shadow of {target.name}"
-    seed = stream("shadow", target.seed) % 10**9  # other initial weights than the target's
-    source = _trained(declared, like, halves, seed, name)
-    shadow = replace(target, split=halves, source=source, name=name, defences=())
-    teacher = Teacher(split=halves, source=source)
+    if target.shadow is None:
+        why = UNSHADOWED if not has_shadow(declared.needed_data()) else UNKNOWN.format("shadow")
+        return {"transfers": found, "unshadowed": why}
+    teacher = Teacher(split=target.shadow.split, source=target.shadow.source)
     return {
         "transfers": {
             id_: found.get(id_)
             or Transfer(
                 target=target.asked(attack, teacher),
-                shadow=shadow.asked(attack),
+                shadow=target.shadow.asked(attack),
                 name=f"transfer a threshold to {target.name}, {id_}, seed {target.seed}",
             )
             for id_, attack in declared.attacks_on(target.name).items()
-            if not isinstance(attack, TransferAttack)  # a shadow model has no shadow of its own
+            if not isinstance(attack, NEEDS_SHADOW)  # a shadow model has no shadow of its own
         }
     }
+
+
+def shadow_of(declared: Experiment, target: Asking) -> Asking | None:
+    """A model that is trained on half of the shadow rows, where one is asked for or needed."""
+    needed = [a for a in declared.attacks_on(target.name).values() if isinstance(a, ScoreNetwork)]
+    like = (declared.shadow.like if declared.shadow else None) or declared.models[target.name]
+    if not isinstance(target.split, Split) or not has_shadow(target.split.data):
+        return None
+    if not isinstance(like, Trained) or not (needed or declared.shadow):
+        return None
+    halves = ShadowSplit(split=target.split, seed=target.seed)
+    name = f"the shadow of {target.name}"
+    seed = stream("shadow", target.seed) % 10**9  # other initial weights than the target's
+    source = _trained(declared, like, halves, seed, name)
+    return replace(target, split=halves, source=source, name=name, defences=())
 
 
 def referenced(declared: Experiment, split: Split, source: Source, name: str) -> Pool | None:
@@ -125,7 +135,7 @@ def unable(declared: Experiment, name: str) -> dict[str, str]:
             found[id_] = UNKNOWN.format("references")
         if isinstance(attack, ModelInference | VerifiedConfidence) and model.defences:
             found[id_] = "it looks at the model itself, behind its defences"
-        if isinstance(attack, TransferAttack):
+        if isinstance(attack, NEEDS_SHADOW):
             if not has_shadow(declared.needed_data()):
                 found[id_] = UNSHADOWED
             elif not (trained or shadow):

@@ -14,7 +14,14 @@ from trilemma.attacks.membership import (
 from trilemma.data import source_digest
 from trilemma.experiments import methods
 from trilemma.experiments.asking import Asking
-from trilemma.experiments.attackers import copied, referenced, shadowed, tempered, unable
+from trilemma.experiments.attackers import (
+    copied,
+    referenced,
+    shadow_of,
+    shadowed,
+    tempered,
+    unable,
+)
 from trilemma.experiments.certifying import certifications, certifying
 from trilemma.experiments.declared import portable
 from trilemma.experiments.document import Json
@@ -188,6 +195,7 @@ def evaluations(
         copy=copied(declared, split, source, name),
         defences=getattr(declared.models[name], "defences", ()),
     )
+    target = replace(target, shadow=shadow_of(declared, target))
     missing = unable(declared, name)
     attacks = {
         id_: target.evaluate(attack, f"evaluate {name}, {id_}, seed {seed}")

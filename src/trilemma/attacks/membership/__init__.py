@@ -66,6 +66,7 @@ from trilemma.attacks.membership.random_threshold import (
     top_percentile,
 )
 from trilemma.attacks.membership.ratio import BASE, RMIA, Population, base, rmia
+from trilemma.attacks.membership.score_network import ScoreNetwork, score_network
 from trilemma.attacks.membership.statistics import (
     STATISTICS,
     Entropy,
@@ -99,7 +100,7 @@ Signal: TypeAlias = (
     | Statistic
 )
 Learned: TypeAlias = ModelInference  # from rows whose membership is known
-Membership: TypeAlias = Signal | Learned | Calibrated | TransferAttack
+Membership: TypeAlias = Signal | Learned | Calibrated | TransferAttack | ScoreNetwork
 
 
 class Access(Enum):
@@ -214,6 +215,7 @@ __all__ = [
     "Population",
     "RandomThreshold",
     "Rotations",
+    "ScoreNetwork",
     "Signal",
     "Statistic",
     "Targeted",
@@ -240,6 +242,7 @@ __all__ = [
     "relabelled",
     "rmia",
     "score",
+    "score_network",
     "statistic",
     "statistic_signal",
     "top_percentile",
