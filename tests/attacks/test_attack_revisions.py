@@ -48,9 +48,19 @@ from trilemma.attacks.membership import (
     MaxConfidence,
     ModifiedEntropy,
     NoiseRobustness,
+    SmoothedRadius,
     VerifiedConfidence,
 )
-from trilemma.bounds import Crown, CrownIBP, Dual, FastLin, HybridZonotope, Interval, Zonotope
+from trilemma.bounds import (
+    Crown,
+    CrownIBP,
+    Dual,
+    FastLin,
+    HybridZonotope,
+    Interval,
+    Smoothing,
+    Zonotope,
+)
 from trilemma.core.balls import L2, Linf
 from trilemma.core.box import UNIT
 from trilemma.core.generators import seeded
@@ -62,6 +72,8 @@ EUCLIDEAN = PGD(ball=L2(0.2), steps=2, restarts=3)
 MARGIN = PGD(ball=L2(0.1), steps=3, loss=Margin(confidence=0.5))
 PRICED = Distributional(gamma=200.0)
 PRICED_NORM = Distributional(gamma=2.0, penalty=L2Penalty(squared=False), step_size=0.01)
+
+SMOOTHED = SmoothedRadius(smoothing=Smoothing(sigma=0.1, samples=50))
 
 
 def verified(ball, domain):
@@ -106,6 +118,7 @@ RECORDED = {
     (VerifiedConfidence, 2, verified(L2(0.2), FastLin())): -1.69797282135,
     (VerifiedConfidence, 2, verified(L2(0.15), Dual())): -1.41450808239,
     (Gap, 1, Gap()): 0.5,
+    (SmoothedRadius, 1, SMOOTHED): 0.725587728092,
     (Loss, 1, Loss()): -34.0921881665,
     (MaxConfidence, 1, MaxConfidence()): -0.167956477163,
     (Entropy, 1, Entropy()): -0.293691250102,

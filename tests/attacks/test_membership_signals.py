@@ -21,11 +21,12 @@ from trilemma.attacks.membership import (
     Gap,
     GaussianNoise,
     NoiseRobustness,
+    SmoothedRadius,
     VerifiedConfidence,
     adversarial_confidence,
     confidence,
 )
-from trilemma.bounds import Interval
+from trilemma.bounds import Interval, Smoothing
 from trilemma.core.balls import L2, Linf
 from trilemma.core.box import UNIT, Box
 from trilemma.core.errors import BadInput
@@ -42,6 +43,7 @@ EXAMPLES = {
     BoundaryDistance: BoundaryDistance(search=HopSkipJump(max_queries=60)),
     NoiseRobustness: NoiseRobustness(noise=GaussianNoise(sigma=0.1), copies=40),
     AugmentationRobustness: AugmentationRobustness(),
+    SmoothedRadius: SmoothedRadius(smoothing=Smoothing(sigma=0.2, samples=200)),
     **{kind: kind() for kind in STATISTICS},
 }
 

@@ -88,6 +88,9 @@ def test_an_audit_compares_models_over_seeds(store):
         for part in ("train", "test"):
             assert answers["confidence"][part] == accuracy[part]
             assert answers["confidence_adversarial"][part]["value"] < accuracy[part]["value"]
+            benign = model["scores"]["confidence"][part]
+            assert benign["low"] < benign["value"] < benign["high"]
+            assert model["scores"]["confidence_adversarial"][part]["value"] < benign["value"]
         for attack in model["membership"].values():
             auc = attack["auc"]
             assert auc["value"] == pytest.approx(np.mean([s["value"] for s in auc["seeds"]]))

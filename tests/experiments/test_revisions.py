@@ -31,6 +31,7 @@ from trilemma.attacks.membership import (
     ModelInference,
     NoiseRobustness,
     ScoreNetwork,
+    SmoothedRadius,
     Targeted,
     TransferAttack,
     VerifiedConfidence,
@@ -39,7 +40,7 @@ from trilemma.attacks.membership import (
     score_network,
     transfer_attack,
 )
-from trilemma.bounds import Interval
+from trilemma.bounds import Interval, Smoothing
 from trilemma.core.balls import Linf
 from trilemma.core.box import UNIT
 from trilemma.core.dataset import Dataset
@@ -157,7 +158,8 @@ def answers():
 def evaluated():
     found = evaluate(answers(), None, 7)
     numbers = [m.get(k) for m in found["metrics"].values() for k in ("value", "low", "high")]
-    return [number for number in numbers if number is not None]
+    means = [found["scores"][side][end] for side in ("train", "test") for end in ("value", "low")]
+    return [*(number for number in numbers if number is not None), *means]
 
 
 def transferred():
@@ -287,6 +289,7 @@ TOYS = {
     Gap: lambda: asked(Gap()),
     BoundaryDistance: lambda: asked(BoundaryDistance(search=HopSkipJump(max_queries=80))),
     NoiseRobustness: lambda: asked(NoiseRobustness(noise=GaussianNoise(sigma=0.3), copies=30)),
+    SmoothedRadius: lambda: asked(SmoothedRadius(smoothing=Smoothing(sigma=0.3, samples=60))),
     AugmentationRobustness: lambda: asked(AugmentationRobustness()),
     ModelInference: inferred,
     LiRA: lambda: calibrated(LiRA()),

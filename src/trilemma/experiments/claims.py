@@ -26,6 +26,7 @@ Status: TypeAlias = Literal["reproduced", "not reproduced", "not run"]
 Metric: TypeAlias = Mapping[str, Any]
 Named: TypeAlias = Sequence[tuple[str, Metric]]
 METRIC = "best_threshold_accuracy"
+BY_SIDE = ("answers", "scores")
 OUTSIDE_MEMBERSHIP = ("accuracy", "sensitivity", "security", "shadow")
 
 
@@ -141,7 +142,7 @@ def number(document: Document, name: str) -> Metric | None:
     model, _, rest = name.partition(":")
     found = document["models"].get(model, {})
     part, _, metric = rest.partition(".")
-    if part == "answers":
+    if part in BY_SIDE:
         attack, _, rows = metric.rpartition(".")
         return _whole(found.get(part, {}).get(attack, {}).get(rows))
     if part in OUTSIDE_MEMBERSHIP:

@@ -119,7 +119,7 @@ def _model(cells: Sequence[Cell], facts: _Facts, description: Json, extra: Seque
         "accuracy": _accuracy(cells, facts, extra),
         "membership": {name: _attack(name, cells, facts) for name in attacks},
         "labels": {name: found for name in attacks if (found := _labels(name, cells, facts))},
-        **sections.answers(cells, facts.of),
+        **sections.by_side(cells, facts.of),
         **_judged(attacks, cells, facts),
         **_shadow(cells, facts),
         **sections.certified(cells, facts.of),

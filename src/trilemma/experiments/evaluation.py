@@ -84,11 +84,11 @@ class Evaluate(Stage):
     """Membership inference by a threshold: on an attack's scores, or on the confidence.
 
     Facts: `metrics` (ids as in the audit document), `labels` (the accuracy on each label's rows),
-    `accuracy` of members and non-members, `curves`, the null run's check, and, of an attack that
-    learns from some rows, `fitted`: from how many of each label.
+    `accuracy` of members and non-members, the mean `scores` of both, `curves`, the null run's
+    check, and, of an attack that learns from some rows, `fitted`: from how many of each label.
     """
 
-    REVISION: ClassVar[int] = 2
+    REVISION: ClassVar[int] = 3
     responses: Stage
     scores: Stage | None = None
     seed: int = 0
@@ -134,6 +134,10 @@ def evaluate(
         },
         "labels": by_label["labels"],
         "accuracy": accuracy(answers),
+        "scores": {
+            "train": metrics.mean(scores[member]).to_json(),
+            "test": metrics.mean(scores[~member]).to_json(),
+        },
         "rows": {"members": int(member.sum()), "nonmembers": int((~member).sum())},
         "curves": {
             "roc": metrics.thin(leak.curve).to_json(),

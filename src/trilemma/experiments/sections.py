@@ -55,14 +55,21 @@ def security(cells: Sequence[Cell], of: Facts, why: str) -> Json:
     return {"security": {**numbers, "rows": rows, **loss}}
 
 
-def answers(cells: Sequence[Cell], of: Facts) -> Json:
-    """How often the answers that each attack reads are right, over seeds; not where one failed."""
-    found: Json = {}
+def by_side(cells: Sequence[Cell], of: Facts) -> Json:
+    """Of each attack, over seeds: how often the answers it reads are right, and its mean scores.
+
+    Not of an attack that failed with a seed.
+    """
+    found: Json = {"answers": {}, "scores": {}}
     for name in dict.fromkeys(name for cell in cells for name in cell.attacks):
-        seeds = [facts["accuracy"] for cell in cells if (facts := of(cell.attacks.get(name)))]
+        seeds = [facts for cell in cells if (facts := of(cell.attacks.get(name)))]
         if len(seeds) == len(cells):
-            found[name] = {part: metrics.combine([s[part] for s in seeds]) for part in seeds[0]}
-    return {"answers": found} if found else {}
+            for part, fact in (("answers", "accuracy"), ("scores", "scores")):
+                each = [facts[fact] for facts in seeds]
+                found[part][name] = {
+                    side: metrics.combine([numbers[side] for numbers in each]) for side in each[0]
+                }
+    return {part: named for part, named in found.items() if named}
 
 
 def certified(cells: Sequence[Cell], of: Facts) -> Json:

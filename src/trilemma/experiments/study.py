@@ -34,7 +34,8 @@ class Claim:
     A number is named `model`, which is the accuracy of its strongest membership attack at the best
     threshold; `model:attack`, that of one attack; or `model:part.metric`, where part is an attack,
     `accuracy`, `sensitivity`, `security` or `shadow`. How often the answers about members that an
-    attack reads are right is `model:answers.attack.train`. A limit is a number by itself: `0.5`.
+    attack reads are right is `model:answers.attack.train`, and the mean of its scores of members
+    `model:scores.attack.train`. A limit is a number by itself: `0.5`.
 
     Args:
         statement: in our words, with its scope.

@@ -13,6 +13,7 @@ from trilemma.metrics.estimate import Estimate, Metric, NotEvaluable
 from trilemma.metrics.held_out import Halves, HeldOut, halves, held_out
 from trilemma.metrics.histograms import confidence_histogram, loss_histogram
 from trilemma.metrics.leakage import MembershipMetrics, membership
+from trilemma.metrics.means import mean
 from trilemma.metrics.operating import precision_at, tpr_at
 from trilemma.metrics.radii import certified_shares
 from trilemma.metrics.rates import Flagged, accuracy, rate
@@ -59,6 +60,7 @@ __all__ = [
     "halves",
     "held_out",
     "loss_histogram",
+    "mean",
     "membership",
     "precision_at",
     "rate",

@@ -67,6 +67,7 @@ from trilemma.attacks.membership.random_threshold import (
 )
 from trilemma.attacks.membership.ratio import BASE, RMIA, Population, base, rmia
 from trilemma.attacks.membership.score_network import ScoreNetwork, score_network
+from trilemma.attacks.membership.smoothed_radius import SmoothedRadius, smoothed_radius
 from trilemma.attacks.membership.statistics import (
     STATISTICS,
     Entropy,
@@ -97,6 +98,7 @@ Signal: TypeAlias = (
     | BoundaryDistance
     | NoiseRobustness
     | AugmentationRobustness
+    | SmoothedRadius
     | Statistic
 )
 Learned: TypeAlias = ModelInference  # from rows whose membership is known
@@ -165,6 +167,7 @@ METHODS: Mapping[type[Signal], Method] = {
     VerifiedConfidence: Method(signal=_verified, needs=Access.MODEL),
     **{kind: Method(signal=_statistic, needs=Access.ORACLE) for kind in STATISTICS},
     Gap: Method(signal=_gap, needs=Access.ORACLE),
+    SmoothedRadius: Method(signal=smoothed_radius, needs=Access.ORACLE),
     BoundaryDistance: Method(signal=boundary_distance, needs=Access.ORACLE),
     NoiseRobustness: Method(signal=noise_robustness, needs=Access.ORACLE),
     AugmentationRobustness: Method(signal=_augmentations, needs=Access.ORACLE),
@@ -217,6 +220,7 @@ __all__ = [
     "Rotations",
     "ScoreNetwork",
     "Signal",
+    "SmoothedRadius",
     "Statistic",
     "Targeted",
     "TransferAttack",
@@ -243,6 +247,7 @@ __all__ = [
     "rmia",
     "score",
     "score_network",
+    "smoothed_radius",
     "statistic",
     "statistic_signal",
     "top_percentile",
