@@ -133,11 +133,12 @@ def _model(cells: Sequence[Cell], facts: _Facts, description: Json, extra: Seque
 def _attack(name: str, cells: Sequence[Cell], facts: _Facts) -> Json:
     """The metrics of one attack over seeds; a failed seed makes all of them not evaluable."""
     seeds = []
+    shadowed = any(name in cell.transfers or cell.unshadowed for cell in cells)
     for cell in cells:
         found = facts.of(cell.attacks.get(name))
         why = cell.missing.get(name, f"the attack failed with seed {cell.seed}; see failures")
         seeds.append(dict(found["metrics"]) if found else _nothing(why))
-        if cell.transfers or cell.unshadowed:
+        if shadowed:
             seeds[-1] |= _transferred(name, cell, facts)
     return _over_seeds(seeds)
 
@@ -147,11 +148,8 @@ def _transferred(name: str, cell: Cell, facts: _Facts) -> Json:
     found = facts.of(cell.transfers.get(name))
     if found:
         return {SHADOW: dict(found["accuracy"]), **found["operating"]}
-    why = f"it failed with seed {cell.seed}; see failures"
-    if name not in cell.transfers:
-        why = cell.unshadowed or cell.missing.get(
-            name, "no threshold of this attack was fixed on a shadow model"
-        )
+    failed = f"it failed with seed {cell.seed}; see failures"
+    why = cell.unshadowed or cell.missing.get(name, failed)
     return {metric: {"not_evaluable": why} for metric in (SHADOW, *OPERATING)}
 
 

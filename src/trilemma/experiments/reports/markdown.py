@@ -92,7 +92,7 @@ def _table(document: Document) -> Iterator[str]:
             yield _row(certified.KIND, f"radius {radius:.4g}", list(metrics))
     for attack in attacks(document):
         yield f"| **{escaped(method_title(document, attack))}** |" + " |" * len(models)
-        for name in (*METRICS, *measured(document, SOMETIMES)):
+        for name in (*METRICS, *measured(document, SOMETIMES, attack)):
             kind = quantity(name)
             found = [model["membership"].get(attack, {}).get(name, ABSENT) for model in models]
             yield _row(kind, kind.label, found)

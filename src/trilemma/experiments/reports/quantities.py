@@ -311,12 +311,10 @@ def _few(models: Sequence[Mapping[str, Any]], rows: str) -> int:
     return max((few for few, all_ in counts if few is not None and few != all_), default=0)
 
 
-def measured(document: Document, names: Sequence[str]) -> list[str]:
-    """Those of the metrics that some attack of the document has: not every audit has all."""
-    attacks = [
-        each for model in document["models"].values() for each in model["membership"].values()
-    ]
-    return [name for name in names if any(name in metrics for metrics in attacks)]
+def measured(document: Document, names: Sequence[str], attack: str) -> list[str]:
+    """Those of the metrics that an attack has on some model: not every audit has all."""
+    found = [model["membership"].get(attack, {}) for model in document["models"].values()]
+    return [name for name in names if any(name in metrics for metrics in found)]
 
 
 def quantity(name: str) -> Quantity:

@@ -108,7 +108,7 @@ def _table(document: Document, names: Sequence[str]) -> "Table":
     for attack in attacks(document):
         table.add_row()
         table.add_row(_cell(method_title(document, attack), "bold"))
-        for name in (*METRICS, *measured(document, SOMETIMES)):
+        for name in (*METRICS, *measured(document, SOMETIMES, attack)):
             found = [model["membership"].get(attack, {}).get(name, ABSENT) for model in models]
             _row(table, quantity(name), found)
     return table
@@ -136,7 +136,7 @@ def _reasons(document: Document) -> list[str]:
         found += sensitivity.numbers(model).values()
         for attack in attacks(document):
             metrics = model["membership"].get(attack, {})
-            names = (*METRICS, *measured(document, SOMETIMES))
+            names = (*METRICS, *measured(document, SOMETIMES, attack))
             found += [metrics.get(name, ABSENT) for name in names]
         reasons |= {metric["not_evaluable"]: None for metric in found if not evaluable(metric)}
     return list(reasons)
