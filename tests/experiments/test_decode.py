@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from trilemma.attacks.evasion import PGD
 from trilemma.core.balls import L2, Linf
 from trilemma.core.errors import BadInput
+from trilemma.core.keys import encode
 from trilemma.experiments.decode import decode
-from trilemma.experiments.keys import encode
 from trilemma.experiments.specs import Experiment, experiment
 
 MINIMAL = """

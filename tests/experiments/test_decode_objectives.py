@@ -9,8 +9,8 @@ from trilemma.attacks.evasion import PGD, BenignKL, Distributional
 from trilemma.bounds import BOUNDS, Interval
 from trilemma.core.balls import L2, Linf
 from trilemma.core.errors import BadInput
+from trilemma.core.keys import digest, encode
 from trilemma.experiments.decode import decode
-from trilemma.experiments.keys import digest, encode
 from trilemma.experiments.specs import experiment
 from trilemma.training import (
     L1,

@@ -18,7 +18,7 @@ from pydantic.dataclasses import dataclass as validated
 
 from trilemma.core.balls import L2, Linf
 from trilemma.core.errors import BadInput
-from trilemma.experiments.keys import UNLESS_DEFAULT, canonical, checksum, digest, encode
+from trilemma.core.keys import UNLESS_DEFAULT, canonical, checksum, digest, encode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,7 +301,7 @@ def test_keys_are_the_same_in_every_process(
 ) -> None:
     code = """
 from trilemma.experiments.graph import key
-from trilemma.experiments.keys import digest
+from trilemma.core.keys import digest
 print(digest({"b": (1.5, None), "a": ["x", True]}),
       key(Sum(parts=(Number(value=1.5), Walk(steps=3)))))
 """

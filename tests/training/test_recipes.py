@@ -11,8 +11,8 @@ from trilemma.core.balls import Linf
 from trilemma.core.dataset import Dataset
 from trilemma.core.errors import BadInput
 from trilemma.core.generators import seeded
+from trilemma.core.keys import encode
 from trilemma.experiments.decode import decode
-from trilemma.experiments.keys import encode
 from trilemma.models import NoisyNetwork, PixelDP, UnitConvolution
 from trilemma.models.residual import WideUnit
 from trilemma.training import (

@@ -148,15 +148,38 @@ def test_a_damaged_checkpoint_is_made_anew(tmp_path, damage):
         lambda go: go(small(Adam()), Natural(), data(), 5),
         lambda go: go(small(Adam()), ROBUST, data(seed=1), 5),
         lambda go: go(small(Adam()), ROBUST, data(), 6),
+        lambda go: go(small(Adam()), ROBUST, data(), 5, classes=4),
     ],
 )
 def test_a_checkpoint_of_another_training_is_refused(tmp_path, other):
-    def go(*args):
-        return train(*args, classes=3, checkpoint=Checkpoint(tmp_path, every_seconds=0.0))
+    def go(*args, classes=3):
+        checkpoint = Checkpoint(tmp_path, every_seconds=0.0)
+        return train(*args, classes=classes, checkpoint=checkpoint)
 
     go(small(Adam()), ROBUST, data(), 5)
     with pytest.raises(BadInput, match="another training"):
         other(go)
+
+
+def test_a_checkpoint_knows_nothing_of_options_that_were_added_later(tmp_path, monkeypatch):
+    checkpoint = Checkpoint(tmp_path, every_seconds=0.0)
+    whole = train(small(Adam()), ROBUST, data(), 5, classes=3)
+    fields = MLP.__dataclass_fields__
+    assert fields["ramp_power"].metadata["counts"] == "unless default"
+    later = fields["ramp_power"]
+    monkeypatch.delitem(fields, "ramp_power")  # as an earlier release has it
+    with pytest.raises(Stopped):
+        train(
+            small(Adam()), ROBUST, data(), 5, classes=3, checkpoint=checkpoint, progress=stop_at(2)
+        )
+    monkeypatch.setitem(fields, "ramp_power", later)
+    epochs = []
+    resumed = train(
+        small(Adam()), ROBUST, data(), 5, classes=3, checkpoint=checkpoint,
+        progress=lambda done, total, note: epochs.append(done),
+    )  # fmt: skip
+    assert epochs[0] == 3
+    assert same(weights(whole), weights(resumed))
 
 
 def test_checkpoints_are_no_closer_than_asked(tmp_path):

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trilemma.core.errors import BadInput
-from trilemma.experiments.keys import Json
+from trilemma.core.keys import Json
 
 FACTS, TABLE, ARRAYS = "facts.json", "table.parquet", "arrays.safetensors"
 

@@ -15,11 +15,11 @@ from trilemma.bounds import margins
 from trilemma.core.balls import L2
 from trilemma.core.box import Box
 from trilemma.core.generators import seeded
+from trilemma.core.keys import encode
 from trilemma.experiments import methods, responses
 from trilemma.experiments.artifact import Artifact
 from trilemma.experiments.asking import Asking
 from trilemma.experiments.graph import Bench, Stage
-from trilemma.experiments.keys import encode
 from trilemma.experiments.portions import kept
 from trilemma.experiments.radii import Radii
 from trilemma.experiments.specs import Experiment, Trained

@@ -9,10 +9,10 @@ from torch import nn
 
 from trilemma.core.dataset import Dataset
 from trilemma.core.generators import seeded
+from trilemma.core.keys import digest
 from trilemma.core.types import Probs, Rows
 from trilemma.experiments.artifact import Artifact
 from trilemma.experiments.graph import Bench, Stage
-from trilemma.experiments.keys import digest
 from trilemma.experiments.parts import part
 from trilemma.experiments.stages import UNCOUNTED, Parts, Source, restore, stream
 from trilemma.oracles import Oracle, log_probabilities

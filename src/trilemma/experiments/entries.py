@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from trilemma.core.keys import Json, canonical, checksum
 from trilemma.experiments.artifact import Artifact, pack, unpack
-from trilemma.experiments.keys import Json, canonical, checksum
 
 MANIFEST = "manifest.json"
 _TAKEN = {errno.EEXIST, errno.ENOTEMPTY}

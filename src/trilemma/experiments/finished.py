@@ -17,10 +17,10 @@ from typing import Any
 
 import trilemma
 from trilemma.core.errors import TrilemmaError
+from trilemma.core.keys import digest
 from trilemma.data import Data, Files, locate, source_digest
 from trilemma.data.catalogue import known
 from trilemma.experiments.decode import decode
-from trilemma.experiments.keys import digest
 from trilemma.experiments.store import Store
 from trilemma.experiments.user_code import user_model_fingerprint
 

@@ -14,8 +14,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import ClassVar
 
+from trilemma.core.keys import Json, digest, encode
 from trilemma.experiments.artifact import Artifact
-from trilemma.experiments.keys import Json, digest, encode
 
 __all__ = ["Artifact", "Bench", "Json", "Stage", "key", "parents", "spec"]
 

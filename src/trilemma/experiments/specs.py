@@ -23,11 +23,11 @@ from trilemma.attacks.membership import (
 from trilemma.core.balls import Ball, Linf
 from trilemma.core.box import UNIT, Box
 from trilemma.core.errors import BadInput
+from trilemma.core.keys import UNLESS_DEFAULT
 from trilemma.data import Data, Files
 from trilemma.experiments import methods
 from trilemma.experiments.decode import decode
 from trilemma.experiments.gate import ACCURACY
-from trilemma.experiments.keys import UNLESS_DEFAULT
 from trilemma.experiments.perturbations import STEPS, attacks_in, ball_of, perturbation
 from trilemma.experiments.plan import check_name
 from trilemma.experiments.recorded import Predictions

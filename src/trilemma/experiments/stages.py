@@ -22,13 +22,13 @@ from trilemma.attacks.membership import (
 from trilemma.core.box import UNIT, Box
 from trilemma.core.errors import BadInput
 from trilemma.core.generators import seeded
+from trilemma.core.keys import digest
 from trilemma.core.pace import usual
 from trilemma.data import Data, load, source_digest
 from trilemma.data import split as take
 from trilemma.experiments import selftests
 from trilemma.experiments.artifact import Artifact
 from trilemma.experiments.graph import Bench, Stage
-from trilemma.experiments.keys import digest
 from trilemma.experiments.parts import PARTS, attacked, held_out, part
 from trilemma.experiments.parts import candidates as candidates  # the stages' own word, too
 from trilemma.experiments.specs import Supplied, Trained

@@ -19,11 +19,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from trilemma.core.caches import cache_folder
+from trilemma.core.keys import Json
 from trilemma.experiments import entries
 from trilemma.experiments.artifact import Artifact
 from trilemma.experiments.entries import Entry
 from trilemma.experiments.faults import DamagedEntry, NotStored, full_disk_of
-from trilemma.experiments.keys import Json
 from trilemma.experiments.locks import hold
 
 __all__ = ["Artifact", "DamagedEntry", "Entry", "NotStored", "Store", "default_root"]

@@ -11,6 +11,7 @@ from trilemma.attacks.membership import (
     Confidence,
     Membership,
 )
+from trilemma.core.keys import digest, encode
 from trilemma.data import source_digest
 from trilemma.experiments import methods
 from trilemma.experiments.asking import Asking
@@ -27,7 +28,6 @@ from trilemma.experiments.declared import portable
 from trilemma.experiments.document import Json
 from trilemma.experiments.evaluation import Compare
 from trilemma.experiments.graph import Stage
-from trilemma.experiments.keys import digest, encode
 from trilemma.experiments.leaving_out import enough_members, leaving_out
 from trilemma.experiments.plan import (
     NOT_RECORDED,

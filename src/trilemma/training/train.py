@@ -2,7 +2,6 @@
 
 import copy
 import dataclasses
-import hashlib
 import math
 import time
 from collections.abc import Iterator, Sequence
@@ -15,10 +14,11 @@ from trilemma.core.box import UNIT, Box
 from trilemma.core.dataset import Dataset
 from trilemma.core.errors import BadInput, TrainingCollapsed
 from trilemma.core.generators import draw_seed, seeded
+from trilemma.core.keys import digest
 from trilemma.core.types import Classifier, Fit
 from trilemma.oracles import log_probabilities
 from trilemma.training.augmentation import augmented
-from trilemma.training.checkpoints import Checkpoint, content, load_checkpoint, save_checkpoint
+from trilemma.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from trilemma.training.devices import Devices, Progress, launch, unheard
 from trilemma.training.engine import ALONE, Engine, Given, check_apart
 from trilemma.training.fit import fit
@@ -339,17 +339,17 @@ def _check_distributions(y: Tensor, classes: int) -> None:
 
 
 def _identity(training: _Training) -> str:
-    recipe, objective, data = training.recipe, training.objective, training.data
+    """Of all that decides the result; options at the defaults of a later release do not count."""
     held_out = training.validation
-    known = (
-        None
-        if held_out is None
-        else (held_out.attack, held_out.patience, _fingerprint(held_out.data))
+    known = None if held_out is None else (held_out.attack, held_out.patience, held_out.data)
+    return digest(
+        (
+            training.recipe,
+            training.objective,
+            training.data,
+            training.seed,
+            training.classes,
+            training.box,
+            known,
+        )
     )
-    return repr(
-        (recipe, objective, training.seed, training.box, known, data.x.shape, _fingerprint(data))
-    )
-
-
-def _fingerprint(data: Dataset) -> str:
-    return hashlib.blake2b(content(data.x) + content(data.y), digest_size=16).hexdigest()

@@ -50,7 +50,7 @@ def encode(value: object, *, stand_in: StandIn = _nothing) -> Json:
         BadInput: something whose meaning is not in its value (a path, a function, a set, NaN) or
             whose type is ambiguous (a NumPy scalar); says where it stands.
 
-    >>> from trilemma.experiments.keys import encode
+    >>> from trilemma.core.keys import encode
     >>> encode((0.1, 2.0, None, {"b": True}))
     [0.1, 2, None, {'b': True}]
     """
