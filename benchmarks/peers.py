@@ -28,13 +28,13 @@ def installed(*modules: str) -> list[str]:
     return there
 
 
-def _art(model: nn.Module) -> Any:
+def _art(model: nn.Module, shape: tuple[int, ...] = SHAPE) -> Any:
     from art.estimators.classification import PyTorchClassifier
 
     return PyTorchClassifier(
         model,
         loss=nn.CrossEntropyLoss(),
-        input_shape=SHAPE,
+        input_shape=shape,
         nb_classes=CLASSES,
         clip_values=(0.0, 1.0),
         device_type="cpu",
@@ -51,6 +51,24 @@ def art_hop_skip_jump(
     attack = HopSkipJump(_art(model), max_iter=iterations, verbose=False)
     given = {} if starts is None else {"x_adv_init": starts.numpy()}
     return lambda: torch.from_numpy(attack.generate(x.numpy(), y.numpy(), **given))
+
+
+def art_label_only(model: nn.Module, x: Tensor, y: Tensor, iterations: int) -> Job:
+    """Distances as its `LabelOnlyDecisionBoundary` takes them: 0 where the label is wrong, else L2
+    to what its HopSkipJump returns.
+    """
+    from art.attacks.evasion import HopSkipJump
+
+    logging.getLogger("art").setLevel(logging.ERROR)
+    known = _art(model, tuple(x.shape[1:]))
+    attack = HopSkipJump(known, max_iter=iterations, verbose=False)
+
+    def distances() -> Tensor:
+        right = torch.from_numpy(known.predict(x.numpy()).argmax(1)) == y
+        found = torch.from_numpy(attack.generate(x.numpy(), y.numpy()))
+        return (found - x).double().flatten(1).norm(dim=1).where(right, 0.0)
+
+    return distances
 
 
 def foolbox_hop_skip_jump(

@@ -61,13 +61,18 @@ def starts_for(model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
     return pool[torch.tensor(chosen)]
 
 
+def find_data() -> None:
+    """Let trilemma look for data sets in the folder beside the project, if there is one."""
+    shared = HERE.parent.parent / "shared" / "data"
+    if shared.is_dir():
+        os.environ.setdefault("TRILEMMA_DATA", str(shared))
+
+
 def _images(part: str, n: int | None = None) -> tuple[Tensor, Tensor]:
     """The first n; through trilemma once, then from the cache, where only those are read."""
     kept = CACHE / f"{part}.safetensors"
     if not kept.exists():
-        shared = HERE.parent.parent / "shared" / "data"
-        if shared.is_dir():
-            os.environ.setdefault("TRILEMMA_DATA", str(shared))
+        find_data()
         loaded = load(FashionMNIST())
         rows = (loaded.part == (part == "test")).nonzero()[0][:TRAINED_ON]
         CACHE.mkdir(exist_ok=True)

@@ -14,13 +14,13 @@ from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
 from trilemma.attacks.evasion import Evasion, QueryBased
-from trilemma.attacks.membership import Calibration, Examples, Membership
+from trilemma.attacks.membership import Calibration, Examples, Membership, Regression
 from trilemma.bounds import Domain
 from trilemma.core.balls import Ball
 from trilemma.data import Files, Scaling
 from trilemma.data.known import CATALOGUE
 from trilemma.data.presets import PRESETS, Sizes
-from trilemma.experiments import claims
+from trilemma.experiments import claims, numbers
 from trilemma.experiments import study as studied
 from trilemma.experiments.methods import text
 from trilemma.oracles.defences import Defence
@@ -189,7 +189,7 @@ def _figure(name: str, document: Mapping[str, Any]) -> str:
     figure = studied.study(name).figure
     if figure is None:
         return ""
-    lines = ((line.name, *(_seeds(claims.number(document, n) or ABSENT) for n in line.numbers))
+    lines = ((line.name, *(_seeds(numbers.number(document, n) or ABSENT) for n in line.numbers))
              for line in figure.lines)  # fmt: skip
     return _table((figure.x, *(f"{place:g}" for place in figure.places)), lines)
 
@@ -236,6 +236,7 @@ TABLES: Mapping[str, Callable[[], str]] = {
     "membership": partial(kinds, Membership),
     "examples": partial(kinds, Examples),
     "calibrations": partial(kinds, Calibration),
+    "regressions": partial(kinds, Regression),
     "defences": partial(kinds, Defence),
     "evasion": partial(kinds, Evasion),
     "decisions": partial(kinds, QueryBased),

@@ -41,6 +41,7 @@ from trilemma.attacks.membership import (
     BernoulliFlips,
     BoundaryDistance,
     Confidence,
+    EarlyDecisions,
     Entropy,
     Gap,
     GaussianNoise,
@@ -48,6 +49,7 @@ from trilemma.attacks.membership import (
     MaxConfidence,
     ModifiedEntropy,
     NoiseRobustness,
+    RandomThreshold,
     SmoothedRadius,
     VerifiedConfidence,
 )
@@ -124,6 +126,14 @@ RECORDED = {
     (Entropy, 1, Entropy()): -0.293691250102,
     (ModifiedEntropy, 1, ModifiedEntropy()): -63.7575828245,
     (BoundaryDistance, 1, BoundaryDistance(search=HopSkipJump(max_queries=200))): 0.965214023303,
+    (
+        EarlyDecisions,
+        1,
+        EarlyDecisions(
+            attack=BoundaryDistance(search=HopSkipJump(max_queries=200)),
+            threshold=RandomThreshold(samples=90),
+        ),
+    ): 1.14116343607,
     (BoundaryDistance, 1, BoundaryDistance(search=QEBA(max_queries=200), norm=1)): 1.91735691872,
     (NoiseRobustness, 1, NoiseRobustness(noise=GaussianNoise(sigma=0.2))): 3.10522492723,
     (NoiseRobustness, 1, NoiseRobustness(noise=BernoulliFlips(probability=0.3))): 1.72213895633,

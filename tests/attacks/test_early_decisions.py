@@ -12,10 +12,15 @@ from trilemma.attacks.evasion import Boundary, HopSkipJump
 from trilemma.attacks.membership import (
     BoundaryDistance,
     EarlyDecisions,
+    RandomThreshold,
     decline,
     early_decisions,
     perturbations,
+    prepared,
+    random_perturbations,
+    top_percentile,
 )
+from trilemma.attacks.membership import decided as attacks_decided
 from trilemma.core.errors import BadInput
 from trilemma.core.generators import seeded
 from trilemma.oracles import Local
@@ -151,6 +156,44 @@ def test_rows_on_which_the_oracle_runs_dry_are_not_certain():
     assert torch.equal(found.member[found.certain], side[found.certain])
 
 
+def test_rows_are_ranked_by_what_the_whole_run_would_probably_find():
+    threshold = middle()
+    found = decided(threshold, known())
+    early = found.saved > 0
+    assert early.sum() > N // 2
+    assert torch.equal(found.member, found.score > threshold)
+    assert (found.score[early] < found.distance[early]).all()
+    assert torch.equal(found.score[~early], found.distance[~early])
+    ranks = [each.argsort().argsort().double() for each in (found.score, whole().distance)]
+    agree = torch.corrcoef(torch.stack(ranks))[0, 1]
+    assert agree > 0.9
+    apart = (found.score / whole().distance).log()[early & found.member].median()
+    off = (found.distance / whole().distance).log()[early & found.member].median()
+    assert abs(apart) < off / 2  # the decline is what brings them so near
+
+
+def test_random_images_give_the_threshold_and_the_decline():
+    x, y = some()
+    choice = RandomThreshold(samples=90, percentile=40)
+    config = EarlyDecisions(attack=ATTACK, threshold=choice, confidence=0.9)
+    images = random_perturbations(target(), x, ATTACK, choice, rng=seeded(0))
+    oracle = recording(small_net(D))
+    before = prepared(oracle, x[:0], config, rng=seeded(0))
+    assert before.threshold == top_percentile(images.scores, 40)
+    assert before.queries == oracle.spent
+    learnt = decline(images.boundary, FULL, 0.9)
+    assert torch.equal(before.decline.least, learnt.least)
+    found = early_decisions(target(), x, y, config, rng=seeded(0))
+    again = decided_by(before, rng_after=seeded(0), config=config)
+    assert torch.equal(found.member.sum(), again.member.sum())
+    assert torch.equal(again.member, again.score > before.threshold)
+
+
+def decided_by(before, rng_after, config):
+    random_perturbations(target(), some()[0], ATTACK, config.threshold, rng=rng_after)
+    return attacks_decided(target(), *some(), config, before, rng=rng_after)
+
+
 def traces(shape, exponent, budgets, final=None):
     """A `Boundary` whose distances after q of Q queries are the final one times (Q/q)^exponent."""
     n, full = len(exponent), budgets[-1]
@@ -178,6 +221,11 @@ BUDGETS = torch.tensor([10, 20, 40, 80, 160, 320])
 def test_where_all_shrink_alike_the_share_left_is_known():
     found = decline(traces(1.0, torch.full((40,), 0.7), BUDGETS), 320, 0.95)
     expected = (BUDGETS / 320).double() ** 0.7
+    torch.testing.assert_close(found.typical, expected)
+    assert found.usually(torch.tensor([9, 10, 15])).tolist() == [
+        1.0,
+        *[found.typical[0].item()] * 2,
+    ]
     torch.testing.assert_close(found.least[:-1], expected[:-1])
     assert found.least[-1] == pytest.approx(1, abs=2e-3)
     queries = torch.tensor([1, 9, 10, 39, 40, 1000])

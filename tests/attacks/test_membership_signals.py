@@ -18,6 +18,7 @@ from trilemma.attacks.membership import (
     AugmentationRobustness,
     BoundaryDistance,
     Confidence,
+    EarlyDecisions,
     Gap,
     GaussianNoise,
     NoiseRobustness,
@@ -41,6 +42,9 @@ EXAMPLES = {
     VerifiedConfidence: VerifiedConfidence(ball=Linf(0.1), domain=Interval()),
     Gap: Gap(),
     BoundaryDistance: BoundaryDistance(search=HopSkipJump(max_queries=60)),
+    EarlyDecisions: EarlyDecisions(
+        attack=BoundaryDistance(search=HopSkipJump(max_queries=60)), threshold=0.1
+    ),
     NoiseRobustness: NoiseRobustness(noise=GaussianNoise(sigma=0.1), copies=40),
     AugmentationRobustness: AugmentationRobustness(),
     SmoothedRadius: SmoothedRadius(smoothing=Smoothing(sigma=0.2, samples=200)),

@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trilemma.experiments.claims import decide, ledger, number
+from trilemma.experiments.claims import decide, ledger
+from trilemma.experiments.numbers import number
 from trilemma.experiments.study import Claim, study
 
 STUDY = study("song2019-table2")
@@ -105,6 +106,15 @@ def test_what_is_alike_differs_by_less_than_the_margin(pair):
         assert status(Claim(**WORDS, alike=("one", "two")), found) == expected
 
 
+@given(pair=st.lists(st.floats(0.5, 0.9), min_size=2, max_size=2))
+def test_at_least_on_par_is_not_clearly_smaller(pair):
+    one, two = pair
+    found = document(one=[one, one], two=[two, two])
+    par = decide(STUDY, Claim(**WORDS, reaches=("one", "two")), found).status == "reproduced"
+    less = decide(STUDY, Claim(**WORDS, exceeds=("two", "one")), found).status == "reproduced"
+    assert par != less
+
+
 def test_what_was_chosen_on_a_shadow_model_can_be_named():
     found = document(one=[0.6])
     found["models"]["one"]["shadow"] = {"attacks": ["a"], "accuracy": metric([0.58], 0.01)}
@@ -141,6 +151,48 @@ def test_how_often_the_answers_that_an_attack_reads_are_right():
     assert number(found, "one:answers.eps.1.train")["value"] == 0.9
     assert number(found, "one:answers.eps.1.test") is None
     assert number(found, "one:answers.other.train") is None
+
+
+def test_numbers_of_boundary_attacks_and_of_a_closer_look():
+    found = document(one=[0.6])
+    at = {each: metric([each], 0.01) for each in (0.5, 0.8, 0.9)}
+    found["models"]["one"] |= {
+        "budgets": {
+            "walk": {
+                "budgets": [1, 100, 2000],
+                "auc": list(at.values()),
+                "norms": {"L0": at[0.5], "L2": at[0.9]},
+            }
+        },
+        "thresholds": {
+            "walk": {"percentiles": [0.0, 30.0], "f1_by_percentile": [at[0.5], at[0.8]]}
+        },
+        "analysis": {"sides": {"target": {"ace": {"train": at[0.9]}}}},
+    }
+    expected = {
+        "norms.walk.L0": 0.5,
+        "queries.walk.1": 0.5,
+        "queries.walk.1999": 0.8,
+        "queries.walk.2500": 0.9,
+        "f1.walk.30": 0.8,
+        "ace.target.train": 0.9,
+    }
+    for name, value in expected.items():
+        assert number(found, f"one:{name}")["value"] == value
+    for name in ("norms.walk.L3", "queries.walk.0", "f1.walk.20", "ace.copy.train", "f1.other.30"):
+        assert number(found, f"one:{name}") is None
+
+
+def test_what_is_no_share_is_told_as_it_is():
+    found = document(one=[0.6])
+    far, near = metric([1.0755, 1.1], 0.01), metric([0.1102, 0.2], 0.01)
+    found["models"]["one"]["scores"] = {"walk": {"train": far, "test": near}}
+    claim = Claim(**WORDS, exceeds=("one:scores.walk.train", "one:scores.walk.test"))
+    said = decide(STUDY, claim, found).measured
+    assert "one:scores.walk.train 1.08" in said
+    assert "%, " not in said
+    assert "+0.9653" in said
+    assert "points" not in said
 
 
 def test_a_model_is_as_leaky_as_its_strongest_attack():

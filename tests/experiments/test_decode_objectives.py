@@ -17,6 +17,7 @@ from trilemma.training import (
     TRADES,
     AbstractInterpretation,
     Adversarial,
+    AdversarialRegularisation,
     Crop,
     DistributionalTraining,
     DomainAdaptation,
@@ -59,6 +60,9 @@ DECLARED = {
     "{kind: DomainAdaptation, attack: {kind: PGD, ball: {kind: Linf, radius: 0.1}, steps: 3}}": (
         DomainAdaptation(attack=ATTACK)
     ),
+    "{kind: AdversarialRegularisation, steps: 2, both: [8]}": AdversarialRegularisation(
+        steps=2, both=(8,)
+    ),
     "{kind: L1}": L1(),
     "{kind: L2}": objectives.L2(),
     "{kind: Scaled, factor: 0.5, term: {kind: L1}}": 0.5 * L1(),
@@ -79,7 +83,7 @@ def declared(objective):
     return experiment(
         {
             "name": "declared",
-            "data": {"kind": "Digits", "members": 30, "nonmembers": 30},
+            "data": {"kind": "Digits", "members": 30, "nonmembers": 30, "validation": 30},
             "models": {"m": {"recipe": {"kind": "SmallCNN"}, "objective": objective}},
         }
     )

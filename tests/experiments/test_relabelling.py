@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from trilemma.experiments import responses
+from trilemma.core.errors import BadInput
+from trilemma.experiments import methods, responses
 from trilemma.experiments.audit import audit
 from trilemma.experiments.graph import key
 from trilemma.experiments.reports import render_html, validate
@@ -97,3 +98,71 @@ def test_a_shadow_is_tempered_as_it_is_declared(temperature):
     (cell,), _ = plan_trained(spec)
     source = cell.transfers["plain"].shadow.responses.source
     assert getattr(source, "temperature", 1.0) == temperature
+
+
+SEVERAL = {
+    **SPEC,
+    "attacks": {
+        "transfer": {"kind": "TransferAttack"},
+        "few": {"kind": "TransferAttack", "copy": "few"},
+        "small": {"kind": "TransferAttack", "copy": "small"},
+    },
+    "copies": {
+        "few": {"rows": 50},
+        "small": {"like": {"recipe": {"kind": "MLP", "epochs": 3, "hidden": [4]}}},
+    },
+}
+
+
+def test_several_copies_of_one_target(store):
+    """Figure 3 of Li & Zhang: over the rows that are labelled, and over networks."""
+    document = audit(SEVERAL, store)
+    validate(document)
+    assert document["failures"] == []
+    (cell,), _ = plan_trained(SEVERAL)
+    sources = {id_: cell.attacks[id_].responses.source for id_ in SEVERAL["attacks"]}
+    assert len({key(each) for each in sources.values()}) == 3
+    assert sources["small"].model.recipe.hidden == (4,)
+    assert key(sources["small"].split) == key(sources["transfer"].split)  # labelled once
+    few = store.read(key(sources["few"].split))
+    shadow = store.read(key(cell.split)).arrays["shadow_x"]
+    assert few.facts["queries"] == 50
+    taken = {row.tobytes() for row in few.arrays["members_x"]}
+    assert len(taken) > 45
+    assert taken <= {row.tobytes() for row in shadow}
+    costs = document["models"]["m"]["cost"]
+    assert set(costs) == {"target", "copy", "copy few", "copy small"}
+    assert costs["copy small"]["parameters"] < costs["copy"]["parameters"]
+
+
+def test_the_default_copys_key_is_that_of_before_there_were_names():
+    (cell,), _ = plan_trained(SPEC)
+    (several,), _ = plan_trained(SEVERAL)
+    first, second = (key(each.attacks["transfer"].responses) for each in (cell, several))
+    assert first == second
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"attacks": {"t": {"kind": "TransferAttack", "copy": "other"}}}, "Declared: few, small"),
+        ({"copies": {"few": {"rows": 121}, "small": {}}}, "there are 120 shadow rows"),
+        ({"copies": {"few": {"rows": 0}, "small": {}}}, "copies.few.rows"),
+    ],
+)
+def test_copies_that_cannot_be_are_refused(change, said):
+    with pytest.raises(BadInput, match=said):
+        experiment({**SEVERAL, **change})
+
+
+def test_a_shadow_without_thresholds_is_only_learnt_from():
+    attacks = {"plain": {"kind": "Confidence"}, "scores": {"kind": "ScoreNetwork"}}
+    spec = {**SPEC, "attacks": attacks, "shadow": {"thresholds": False}}
+    (cell,), _ = plan_trained(spec)
+    assert set(cell.attacks) == set(attacks)
+    assert not cell.transfers
+    assert not cell.unshadowed
+    assert methods.SHADOW not in methods.metrics(spec)
+    (cell,), _ = plan_trained({**spec, "shadow": {}})
+    assert set(cell.transfers) == {"plain"}
+    assert methods.SHADOW in methods.metrics({**spec, "shadow": {}})

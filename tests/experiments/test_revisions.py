@@ -11,6 +11,7 @@ from typing import get_args
 import numpy as np
 import pytest
 import torch
+from toy_results import expected, model, rows, trained_together
 
 from trilemma.attacks.evasion import ATTACKS, PGD, HopSkipJump
 from trilemma.attacks.membership import (
@@ -24,12 +25,14 @@ from trilemma.attacks.membership import (
     AugmentationRobustness,
     BoundaryDistance,
     Confidence,
+    EarlyDecisions,
     Gap,
     GaussianNoise,
     Known,
     LiRA,
     ModelInference,
     NoiseRobustness,
+    QuantileRegression,
     ScoreNetwork,
     SmoothedRadius,
     Targeted,
@@ -49,26 +52,31 @@ from trilemma.data import Digits, load, split
 from trilemma.data.stratified import stratified_order
 from trilemma.experiments import responses, selftests
 from trilemma.experiments.certifying import Certify, CertifyNoise
+from trilemma.experiments.costing import Cost
 from trilemma.experiments.evaluation import Compare, Evaluate, Transfer, compare, evaluate
 from trilemma.experiments.fitting import fitting_rows
 from trilemma.experiments.inferring import Infer, networks
 from trilemma.experiments.leaving_out import LeaveOut, Sensitivities
+from trilemma.experiments.parts import chosen
+from trilemma.experiments.pooling import TrainTogether
+from trilemma.experiments.probing import ProbeData, ProbeModel
 from trilemma.experiments.radii import Radii
 from trilemma.experiments.referencing import ReferenceSplit, halves
 from trilemma.experiments.security import Secure, secure
 from trilemma.experiments.shadowing import ShadowSplit
 from trilemma.experiments.specs import Trained
-from trilemma.experiments.stages import ProbeData, ProbeModel, Respond, Split, Train
-from trilemma.experiments.thorough import Withstand, chosen
+from trilemma.experiments.stages import Respond, Split, Train
+from trilemma.experiments.thorough import Withstand
 from trilemma.experiments.verifying import Verify
 from trilemma.metrics import certified_shares, sensitivity, transferred_rate, transferred_threshold
-from trilemma.models import Certified, PixelDP
+from trilemma.models import Certified, PixelDP, flops, parameters
 from trilemma.oracles import Local, log_probabilities
 from trilemma.training import Adversarial, Batch, Natural, Recipe, build, train
 from trilemma.training.recipes import (
     MLP,
     FashionCNN,
     PlainResNet,
+    PooledCNN,
     SmallCNN,
     WideResNet,
     YaleCNN,
@@ -79,15 +87,6 @@ from trilemma.training.train import as_fit
 FILE = Path(__file__).with_name("revisions.json")
 ATTACK = PGD(ball=Linf(0.1), steps=3)
 VERIFIED = VerifiedConfidence(ball=Linf(0.01), domain=Interval())
-
-
-def rows():
-    rng = seeded(1)
-    return torch.rand(12, 1, 8, 8, generator=rng), torch.arange(12) % 3
-
-
-def model():
-    return build(MLP(hidden=(8,)), (1, 8, 8), 3, seeded(2))
 
 
 def signal(config):
@@ -287,6 +286,9 @@ TOYS = {
     VerifiedConfidence: lambda: signal(VERIFIED),
     **{kind: lambda kind=kind: asked(kind()) for kind in STATISTICS},
     Gap: lambda: asked(Gap()),
+    EarlyDecisions: lambda: asked(
+        EarlyDecisions(attack=BoundaryDistance(search=HopSkipJump(max_queries=80)), threshold=0.2)
+    ),
     BoundaryDistance: lambda: asked(BoundaryDistance(search=HopSkipJump(max_queries=80))),
     NoiseRobustness: lambda: asked(NoiseRobustness(noise=GaussianNoise(sigma=0.3), copies=30)),
     SmoothedRadius: lambda: asked(SmoothedRadius(smoothing=Smoothing(sigma=0.3, samples=60))),
@@ -296,6 +298,7 @@ TOYS = {
     BASE: lambda: calibrated(BASE(offline=0.3)),
     RMIA: lambda: calibrated(RMIA(gamma=1.1)),
     ScoreNetwork: learnt,
+    QuantileRegression: expected,
     TransferAttack: copied,
     Natural: lambda: loss(Natural()),
     Adversarial: lambda: loss(Adversarial(attack=ATTACK)),
@@ -304,6 +307,7 @@ TOYS = {
     FashionCNN: lambda: trained(FashionCNN(epochs=2, batch=4, scale=1 / 64)),
     WideResNet: lambda: trained(WideResNet(epochs=2, batch=4, scale=1, optimiser=Adam())),
     PlainResNet: lambda: trained(PlainResNet(epochs=2, batch=4, channels=(4, 8), hidden=8)),
+    PooledCNN: lambda: trained(PooledCNN(epochs=2, batch=4, channels=(4, 8), hidden=(8,))),
     MLP: lambda: trained(MLP(hidden=(8,), epochs=3, batch=4), Adversarial(attack=ATTACK)),
     Adam: lambda: optimised(Adam(learning_rate=0.01, weight_decay=0.01)),
     SGD: lambda: optimised(SGD(learning_rate=0.01, weight_decay=0.01)),
@@ -312,6 +316,8 @@ TOYS = {
     Steps: lambda: shares(Steps(at=(2, 4))),
     Split: splitting,
     Train: lambda: trained(MLP(hidden=(4,), epochs=2, batch=5)),
+    TrainTogether: trained_together,
+    Cost: lambda: [parameters(model()), flops(model(), (1, 8, 8))],
     Respond: responded,
     Withstand: withstood,
     Verify: lambda: signal(VERIFIED),
@@ -356,6 +362,7 @@ def test_every_recipe_and_method_has_a_toy():
         *METHODS,
         *LEARNED,
         *CALIBRATIONS,
+        QuantileRegression,
         ScoreNetwork,
         TransferAttack,
     } <= set(TOYS)

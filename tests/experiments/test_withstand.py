@@ -11,10 +11,11 @@ from trilemma.data import Digits, source_digest
 from trilemma.experiments.events import Advanced
 from trilemma.experiments.execution import run
 from trilemma.experiments.graph import key
+from trilemma.experiments.parts import chosen
 from trilemma.experiments.specs import Trained
 from trilemma.experiments.stages import Respond, Split, Train
 from trilemma.experiments.store import Store
-from trilemma.experiments.thorough import Withstand, chosen
+from trilemma.experiments.thorough import Withstand
 from trilemma.training.recipes import MLP
 
 

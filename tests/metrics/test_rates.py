@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom
 
@@ -103,3 +103,31 @@ def test_balanced_accuracy_spends_half_the_error_on_each_rate():
     assert found.value == pytest.approx((2 / 3 + 2 / 3) / 2)
     tpr_low = 2 * found.low - 1 + rate(10, 30, 0.95).high
     assert binom.sf(39, 60, tpr_low) == pytest.approx(0.025, rel=1e-6)
+
+
+@given(
+    hits=st.integers(0, 30), misses=st.integers(0, 30), alarms=st.integers(0, 30),
+    passed=st.integers(0, 30), level=levels,
+)  # fmt: skip
+def test_f1_is_the_harmonic_mean_of_precision_and_recall(hits, misses, alarms, passed, level):
+    assume(hits + misses and alarms + passed)
+    flagged = Flagged(hits=hits, members=hits + misses, alarms=alarms, nonmembers=alarms + passed)
+    found = flagged.f1(level)
+    if hits:
+        precision, recall = hits / (hits + alarms), hits / (hits + misses)
+        assert found.value == pytest.approx(2 / (1 / precision + 1 / recall))
+    else:
+        assert found.value == 0
+    assert 0 <= found.low <= found.value <= found.high <= 1
+
+
+def test_the_f1_interval_covers():
+    """At the value that the rule has in the population, of as many members and non-members."""
+    rng, runs, missed = np.random.default_rng(0), 500, 0
+    truth = 2 * 0.6 * 40 / (0.6 * 40 + 0.2 * 60 + 40)
+    for hits, alarms in zip(rng.binomial(40, 0.6, runs), rng.binomial(60, 0.2, runs), strict=True):
+        flagged = Flagged(hits=int(hits), members=40, alarms=int(alarms), nonmembers=60)
+        found = flagged.f1(0.9)
+        missed += not found.low <= truth <= found.high
+    assert missed / runs <= 0.1
+    assert missed  # the partner: intervals that hold everything would say nothing

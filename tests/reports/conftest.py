@@ -22,6 +22,7 @@ from report_parts import (  # noqa: E402  # it lies beside this file
     certified,
     combined,
     estimate,
+    looks,
     security,
 )
 
@@ -340,6 +341,15 @@ def retrained() -> Json:
     return finish(document)
 
 
+def looked() -> Json:
+    """A closer look at a model, its copy and its shadow; one model has no features, one nothing."""
+    document = digits()
+    document["models"]["own"] = model("own", 0.2, (0.9, 0.8, 0.5, 0.4), [0, 1, 2], 300)
+    for about, seen in zip(document["models"].values(), looks(), strict=True):
+        about |= seen
+    return finish(document)
+
+
 MAKERS: dict[str, Callable[[], Json]] = {
     "digits": digits,
     "recorded": recorded,
@@ -349,6 +359,7 @@ MAKERS: dict[str, Callable[[], Json]] = {
     "thorough": thorough,
     "proven": proven,
     "retrained": retrained,
+    "looked": looked,
 }
 _made: dict[str, Json] = {}
 

@@ -86,7 +86,7 @@ def check_page(seen: Json, complaints: list[str]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["incomplete", "hostile", "crowd", "thorough", "retrained", "proven"]
+    "name", ["incomplete", "hostile", "crowd", "thorough", "retrained", "proven", "looked"]
 )
 def test_page_in_a_browser(
     name: str, named_document: Callable[[str], Json], tmp_path: Path

@@ -15,6 +15,7 @@ from trilemma.core.errors import BadInput, TrainingDiverged
 from trilemma.core.generators import seeded
 from trilemma.training import (
     Adversarial,
+    AdversarialRegularisation,
     DomainAdaptation,
     MixedAdversarial,
     Natural,
@@ -192,7 +193,8 @@ def test_every_objective_says_whether_it_is_a_mean_over_rows():
     """Those that are not are named here; the law above holds for the others."""
     from typing import get_args
 
-    assert {kind for kind in get_args(Objective) if not kind.APART} == {DomainAdaptation}
+    coupled = {kind for kind in get_args(Objective) if not kind.APART}
+    assert coupled == {DomainAdaptation, AdversarialRegularisation}
 
 
 def test_noise_inside_a_network_is_refused():

@@ -22,6 +22,7 @@ from trilemma.training import (
     FashionCNN,
     Natural,
     PlainResNet,
+    PooledCNN,
     Recipe,
     SmallCNN,
     WideResNet,
@@ -77,6 +78,24 @@ def test_the_plain_network_is_that_of_section_6():
     assert parameters(PlainResNet(hidden=1000), (3, 32, 32), 10) == expected
 
 
+def test_the_pooled_network_is_four_convolutions_four_poolings_and_two_layers():
+    network = NETWORKS[PooledCNN](PooledCNN(), (3, 32, 32), 10)
+    kinds = [type(layer) for layer in network if not isinstance(layer, nn.ReLU)]
+    assert kinds == [nn.Conv2d, nn.MaxPool2d] * 4 + [nn.Flatten] + [nn.Linear] * 3
+    assert [layer.out_features for layer in network if isinstance(layer, nn.Linear)] == [
+        256,
+        256,
+        10,
+    ]
+    expected = sum(convolution(a, b) for a, b in pairwise((3, 64, 128, 256, 1024)))
+    expected += (1024 * 4 + 1) * 256 + 257 * 256 + 257 * 10
+    assert parameters(PooledCNN(), (3, 32, 32), 10) == expected
+    hundred = parameters(PooledCNN(), (3, 32, 32), 100)
+    assert hundred == pytest.approx(3.84e6, rel=0.02)  # the paper's, on CIFAR-100
+    with pytest.raises(BadInput, match="cannot be halved 4 times"):
+        parameters(PooledCNN(), (3, 15, 40), 10)
+
+
 def test_the_network_for_har_is_that_of_section_7():
     expected = 562 * 1000 + 1001 * 100 + 101 * 6
     assert parameters(MLP(hidden=(1000, 100)), (561,), 6) == expected
@@ -89,6 +108,7 @@ def test_the_network_for_har_is_that_of_section_7():
         {"kind": "FashionCNN", "scale": 1, "halving": 4},
         {"kind": "WideResNet", "scale": 10, "units": 5, "optimiser": {"kind": "SGD"}},
         {"kind": "PlainResNet", "channels": [8, 16], "hidden": 30},
+        {"kind": "PooledCNN", "channels": [8, 16], "hidden": [30]},
         {"kind": "MLP", "hidden": [1000, 100]},
         {"kind": "SmallCNN", "noise": {"budget": 0.2, "after_convolution": True}},
         {"kind": "WideResNet", "noise": {"kind": "PixelDP", "eps": 0.5, "delta": "1/100"}},

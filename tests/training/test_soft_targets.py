@@ -27,7 +27,7 @@ from trilemma.training import (
     Verified,
     train,
 )
-from trilemma.training.train import _uninformed
+from trilemma.training.history import uninformed
 
 ROBUST = Adversarial(attack=PGD(ball=Linf(0.05), steps=2))
 
@@ -54,7 +54,7 @@ def test_what_an_uninformed_answer_to_soft_targets_loses():
     """The mean target is the best constant answer, and its loss the mean's entropy."""
     y = torch.tensor([[0.9, 0.1], [0.3, 0.7]], dtype=torch.float64)
     entropy = -(0.6 * math.log(0.6) + 0.4 * math.log(0.4))
-    assert _uninformed(y, 2) == pytest.approx([entropy, math.log(2)])
+    assert uninformed(y, 2) == pytest.approx([entropy, math.log(2)])
     constant = y.mean(0).log().expand(2, 2)
     assert nn.functional.cross_entropy(constant, y).item() == pytest.approx(entropy)
 

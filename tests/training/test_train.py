@@ -22,6 +22,7 @@ from trilemma.training import (
     FashionCNN,
     Natural,
     PlainResNet,
+    PooledCNN,
     SmallCNN,
     WideResNet,
     YaleCNN,
@@ -29,8 +30,8 @@ from trilemma.training import (
     build,
     train,
 )
+from trilemma.training.history import Epoch, refuse_collapse, uninformed
 from trilemma.training.recipes import NETWORKS
-from trilemma.training.train import Epoch, _refuse_collapse, _uninformed
 
 ROBUST = Adversarial(attack=PGD(ball=Linf(0.05), steps=2))
 SHAPES = {
@@ -39,6 +40,7 @@ SHAPES = {
     FashionCNN: (1, 12, 12),
     WideResNet: (3, 8, 8),
     PlainResNet: (3, 8, 8),
+    PooledCNN: (3, 16, 16),
     MLP: (6,),
 }
 
@@ -255,10 +257,10 @@ def test_a_collapse_is_noticed_at_the_entropy_of_the_labels(shares):
 
 
 def test_what_an_uninformed_answer_loses():
-    assert _uninformed(torch.tensor([0, 1, 2] * 4), 3) == pytest.approx([math.log(3)] * 2)
+    assert uninformed(torch.tensor([0, 1, 2] * 4), 3) == pytest.approx([math.log(3)] * 2)
     entropy = -(0.75 * math.log(0.75) + 0.25 * math.log(0.25))
-    assert _uninformed(torch.tensor([1, 0, 1, 1]), 4) == pytest.approx([entropy, math.log(4)])
-    assert _uninformed(torch.tensor([1, 1]), 2) == pytest.approx([math.log(2)])  # 0 is no sign
+    assert uninformed(torch.tensor([1, 0, 1, 1]), 4) == pytest.approx([entropy, math.log(4)])
+    assert uninformed(torch.tensor([1, 1]), 2) == pytest.approx([math.log(2)])  # 0 is no sign
 
 
 def linear(weight):
@@ -297,11 +299,11 @@ def test_a_collapse_is_a_loss_that_stays_and_answers_that_ignore_the_input(histo
     x = torch.eye(2) * 9
     if refused:
         with pytest.raises(TrainingCollapsed):
-            _refuse_collapse(history, linear(0), x, LEVELS, ended=ended)
+            refuse_collapse(history, linear(0), x, LEVELS, ended=ended)
     else:
-        _refuse_collapse(history, linear(0), x, LEVELS, ended=ended)
+        refuse_collapse(history, linear(0), x, LEVELS, ended=ended)
     # loss ln k by accident: right on some rows, as wrong on others
-    _refuse_collapse(history, linear(1), x, LEVELS, ended=ended)
+    refuse_collapse(history, linear(1), x, LEVELS, ended=ended)
 
 
 def test_a_short_training_that_has_collapsed_is_noticed_at_its_end():
@@ -373,13 +375,15 @@ def test_law_initial_weights_come_from_the_generator_alone(kind):
 
 def _fits(kind, **changes):
     rows = data(24, SHAPES[kind])
-    trained = train(kind(epochs=12, **changes), Natural(), rows, 1, classes=3)
+    trained = train(kind(**{"epochs": 12, **changes}), Natural(), rows, 1, classes=3)
     return (trained.model(rows.x).argmax(1) == rows.y).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("kind", list(SHAPES))
 def test_law_a_recipe_learns_a_handful_of_rows_by_heart(kind):
     changes = {"batch": 4, "course": Constant(), "optimiser": Adam(learning_rate=3e-3)}
+    if kind is PooledCNN:  # a maximum hides the one pixel that tells
+        changes |= {"epochs": 25, "optimiser": Adam()}
     assert _fits(kind, **changes)
 
 

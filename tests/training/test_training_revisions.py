@@ -4,6 +4,7 @@ When a test here fails and the change is meant, raise the REVISION and record th
 under it.
 """
 
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from trilemma.attacks.evasion import PGD, BenignKL, Distributional
 from trilemma.bounds import Interval
 from trilemma.core.balls import Linf
+from trilemma.core.box import UNIT
 from trilemma.core.dataset import Dataset
 from trilemma.core.generators import seeded
 from trilemma.models import PixelDP
@@ -24,11 +26,13 @@ from trilemma.training import (
     AbstractInterpretation,
     Adam,
     Adversarial,
+    AdversarialRegularisation,
     Augmentation,
     Batch,
     Constant,
     Cosine,
     Crop,
+    DifferentialPrivacy,
     DistributionalTraining,
     DomainAdaptation,
     FashionCNN,
@@ -38,6 +42,7 @@ from trilemma.training import (
     Natural,
     Objective,
     PlainResNet,
+    PooledCNN,
     SmallCNN,
     Standing,
     Steps,
@@ -47,6 +52,8 @@ from trilemma.training import (
     augmented,
     train,
 )
+from trilemma.training.engine import ALONE
+from trilemma.training.playing import game_of
 from trilemma.training.recipes import NETWORKS
 
 ATTACK = PGD(ball=Linf(0.1), steps=3)
@@ -62,6 +69,7 @@ OBJECTIVES = {
     (AbstractInterpretation(ball=Linf(0.1), domain=Interval()), 1): 0.448382703848,
     (IntervalBoundPropagation(ball=Linf(0.1), kappa=0.25), 1): 0.431690691065,
     (DomainAdaptation(attack=ATTACK), 1): 0.633559169996,
+    (AdversarialRegularisation(answer=(4, 3), label=(3,), both=(4,)), 1): -0.6930986991433603,
     (L1(), 1): 18.0911130226,
     (L2(), 1): 14.3239988267,
 }
@@ -74,6 +82,7 @@ RECIPES = {
     (FashionCNN(**SHORT, scale=0.02, halving=4), 1): 0.1080914,
     (WideResNet(**SHORT, optimiser=SGD(learning_rate=0.01), scale=1), 1): 9.228684,
     (PlainResNet(**SHORT, channels=(4, 8), hidden=10), 1): 42.19169,
+    (PooledCNN(**SHORT, channels=(4, 8), hidden=(10,)), 1): 55.59255,
     (SmallCNN(**SHORT, noise=PixelDP(draws=2)), 1): 97.39694,
     (SmallCNN(**SHORT, noise=PixelDP(draws=2, after_convolution=True)), 1): 32.64302,
     (MLP(**SHORT, hidden=(8,)), 1): 8.70937,
@@ -82,6 +91,10 @@ RECIPES = {
     (MLP(**SHORT, hidden=(8,), course=Constant(), clip_norm=0.1), 1): 8.753985,
     (MLP(**SHORT, hidden=(8,), dropout=0.5), 1): 8.894213,
     (MLP(**SHORT, hidden=(8,), augmentation=(Crop(), Flip())), 1): 11.80992,
+}
+PRIVATE = {
+    (DifferentialPrivacy(noise_multiplier=0.5, clip_norm=0.5, delta=0.01), 1): 12.53417,
+    (DifferentialPrivacy(epsilon=5, delta=0.01), 1): 12.69584,
 }
 AUGMENTATIONS = {
     (Crop(padding=2), 1): 104.005328006,
@@ -109,6 +122,13 @@ def test_every_objective_and_augmentation_has_a_record_of_its_revision():
         assert {type(config) for config, _ in records} == set(get_args(union))
 
 
+def game(objective):
+    """What it plays with, if it does: the members are the reference rows."""
+    data = Dataset(*toy(5))
+    found = game_of(MLP(), objective, data, data, 0, classes=3, box=UNIT, engine=ALONE)
+    return found and replace(found, network=found.network.double())
+
+
 @pytest.mark.parametrize(("objective", "revision"), list(OBJECTIVES))
 def test_the_loss_is_that_of_the_revision(objective, revision):
     assert revision == objective.REVISION
@@ -117,7 +137,8 @@ def test_the_loss_is_that_of_the_revision(objective, revision):
         model.weight.copy_(4 * wave(3, 5) - 2)
         model.bias.zero_()
     standing = Standing(torch.arange(9), 9)
-    found = objective(model, Batch(*toy(5), seeded(0), standing=standing)).item()
+    batch = Batch(*toy(5), seeded(0), standing=standing, game=game(objective))
+    found = objective(model, batch).item()
     assert found == pytest.approx(OBJECTIVES[objective, revision], rel=1e-9)
 
 
@@ -129,6 +150,18 @@ def test_the_trained_model_is_that_of_the_revision(recipe, revision):
     model = train(recipe, Adversarial(attack=ATTACK), data, 0, classes=3).model
     found = model(data.x).double().square().sum().item()
     assert found == pytest.approx(RECIPES[recipe, revision], rel=1e-3)
+
+
+@pytest.mark.parametrize(("privacy", "revision"), list(PRIVATE))
+def test_the_privately_trained_model_is_that_of_the_revision(privacy, revision):
+    pytest.importorskip("opacus")
+    assert revision == privacy.REVISION
+    x, y = toy(1, 8, 8)
+    data = Dataset(x.float(), y)
+    recipe = MLP(epochs=2, batch=9, warmup=1, hidden=(8,), privacy=privacy)
+    model = train(recipe, Adversarial(attack=ATTACK), data, 0, classes=3).model
+    found = model(data.x).double().square().sum().item()
+    assert found == pytest.approx(PRIVATE[privacy, revision], rel=1e-3)
 
 
 @pytest.mark.parametrize(("step", "revision"), list(AUGMENTATIONS))

@@ -1,37 +1,50 @@
 """The stages that ask one model about the rows of one split. Imports torch."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from trilemma.attacks.evasion import Evasion
 from trilemma.attacks.membership import (
     AdversarialConfidence,
+    BoundaryDistance,
     Calibrated,
     Confidence,
+    EarlyDecisions,
     Entropy,
     Loss,
     MaxConfidence,
     Membership,
     ModelInference,
     ModifiedEntropy,
+    NoiseRobustness,
+    QuantileRegression,
+    RandomThreshold,
     ScoreNetwork,
+    Signal,
+    SmoothedRadius,
     TransferAttack,
     VerifiedConfidence,
 )
 from trilemma.core.box import Box
 from trilemma.core.errors import BadInput
 from trilemma.experiments import learning
+from trilemma.experiments.deciding import Decide, RandomImages
 from trilemma.experiments.defending import GUARD, Defend, Guard, guarded
+from trilemma.experiments.distances import Distances
 from trilemma.experiments.evaluation import Asked, Evaluate, ReadStatistic
 from trilemma.experiments.graph import Stage
 from trilemma.experiments.inferring import Infer, Teacher, networks
 from trilemma.experiments.learning import Learn
 from trilemma.experiments.perturbations import perturbation
+from trilemma.experiments.quantiling import Outside, Quantiles, whole
 from trilemma.experiments.referencing import Calibrate, CalibrateReferences, Pool
 from trilemma.experiments.stages import Parts, Respond, Score, Source, Train
 from trilemma.experiments.thorough import Withstand
+from trilemma.experiments.thresholds import ByDecisions, ByImages
 from trilemma.experiments.verifying import Verify
 from trilemma.oracles.defences import Defence
+from trilemma.training.recipes import Recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,9 +54,13 @@ class Asking:
     Args:
         name: of the model, for people.
         pool: its reference models; None where it has none.
-        copy: the shadow model that learnt from its labels; None where there is none.
+        copies: shadow models that learnt from its labels, by the name that attacks call them.
         defences: what stands before its answers.
         shadow: a shadow model and its rows; None where there is none.
+        regression: the recipe of networks that learn from the shadow rows alone; None where there
+            are none.
+        rows: at most so many of the members, and of the non-members, are judged by attacks that
+            spend many queries on a row.
     """
 
     split: Parts
@@ -52,9 +69,11 @@ class Asking:
     seed: int
     name: str
     pool: Pool | None = None
-    copy: Train | None = None
+    copies: Mapping[str, Train] = field(default_factory=dict)
     defences: tuple[Defence, ...] = ()
     shadow: "Asking | None" = None
+    regression: Recipe | None = None
+    rows: int = 512
 
     def responses(self, change: Evasion | None) -> Respond | Defend:
         """Answers about the rows, as they are or attacked."""
@@ -71,7 +90,7 @@ class Asking:
         common: dict[str, Any] = {"seed": self.seed, "name": self.name}
         guard = None
         if guarded(self.defences):
-            guard = Guard(split=self.split, source=self.source, recipe=GUARD, **common)
+            guard = Guard(split=whole(self.split), source=self.source, recipe=GUARD, **common)
         return Defend(answers=answers, defences=self.defences, guard=guard, **common)
 
     def asked(self, attack: Membership, teacher: Teacher | None = None) -> Asked:
@@ -113,11 +132,13 @@ class Asking:
                     name=self.name,
                 )
                 return Asked(responses=answers, scores=learn)
-            case TransferAttack() if self.copy is not None:
-                copied = replace(self, source=self.copy, name=self.copy.name, defences=())
+            case TransferAttack() if attack.copy in self.copies:
+                copy = self.copies[attack.copy]
+                copied = replace(self, source=copy, name=copy.name, defences=())
                 return copied.asked(attack.statistic)
-            case TransferAttack() | ScoreNetwork():
-                raise BadInput("attack", "learns from a shadow model", "Give one")
+            case QuantileRegression():
+                judged = self.asked(attack.signal).responses
+                return Asked(responses=judged, scores=quantiles(self, attack))
             case Calibrated() if self.pool is not None:
                 judged = self.asked(attack.signal).responses
                 calibrate = Calibrate(
@@ -128,9 +149,11 @@ class Asking:
                     name=f"{self.name}, seed {self.seed}",
                 )
                 return Asked(responses=judged, scores=calibrate)
-            case Calibrated():
-                raise BadInput("attack", "is calibrated", "Give reference models")
-        scores_ = Score(attack=attack, seed=self.seed, **common)
+            case TransferAttack() | ScoreNetwork() | Calibrated():
+                kind = type(attack).__name__
+                fix = "Give a shadow model, or reference models"
+                raise BadInput("attack", f"{kind} learns from other models", fix)
+        scores_ = scored(attack, self.rows, seed=self.seed, **common)
         return Asked(responses=self.responses(None), scores=scores_)
 
     def known(self, attack: Calibrated, pool: Pool) -> Asked:
@@ -172,3 +195,59 @@ class Asking:
             rows=rows,
             name=self.name,
         )
+
+
+def scored(attack: Signal, rows: int, **common: Any) -> Score | Distances | Decide:
+    """The stage that runs an attack; one that spends many queries on a row judges so many rows."""
+    if isinstance(attack, BoundaryDistance):
+        return Distances(attack=attack, rows=rows, **common)
+    if isinstance(attack, EarlyDecisions):
+        return Decide(attack=attack, rows=rows, **common)
+    if isinstance(attack, SmoothedRadius | NoiseRobustness):
+        return Score(attack=attack, rows=rows, **common)
+    return Score(attack=attack, **common)
+
+
+def thresholds(
+    target: Asking, attacks: Mapping[str, Membership], choice: RandomThreshold | None
+) -> dict[str, Stage]:
+    """What boundary attacks find by thresholds that need no labelled rows, by attack.
+
+    Args:
+        choice: of random images; None where none were asked for. Early decisions have their own.
+    """
+    found: dict[str, Stage] = {}
+    for id_, attack in attacks.items():
+        common: dict[str, Any] = {"split": target.split, "source": target.source}
+        common |= {"box": target.box, "seed": target.seed, "name": target.name}
+        name = f"judge {target.name} without labelled rows, {id_}, seed {target.seed}"
+        if isinstance(attack, EarlyDecisions):
+            found[id_] = ByDecisions(
+                decisions=Decide(attack=attack, rows=target.rows, **common), name=name
+            )
+        elif isinstance(attack, BoundaryDistance) and choice is not None:
+            found[id_] = ByImages(
+                distances=Distances(attack=attack, rows=target.rows, **common),
+                images=RandomImages(attack=attack, choice=choice, **common),
+                percentile=choice.percentile,
+                name=name,
+            )
+    return found
+
+
+def quantiles(asking: Asking, attack: QuantileRegression) -> Quantiles:
+    """Scores by what a regression on the shadow rows expects."""
+    if asking.regression is None:
+        raise BadInput("attack", "learns from shadow rows", "Give some (`shadow` of the data)")
+    outside = Outside(split=asking.split)
+    return Quantiles(
+        split=asking.split,
+        known_split=outside,
+        answers=asking.asked(attack.signal),
+        known=replace(asking, split=outside).asked(attack.signal),
+        attack=attack,
+        recipe=asking.regression,
+        box=asking.box,
+        seed=asking.seed,
+        name=asking.name,
+    )

@@ -20,6 +20,7 @@ from trilemma.experiments import methods, responses
 from trilemma.experiments.artifact import Artifact
 from trilemma.experiments.asking import Asking
 from trilemma.experiments.graph import Bench, Stage
+from trilemma.experiments.parts import chosen
 from trilemma.experiments.portions import kept
 from trilemma.experiments.radii import Radii
 from trilemma.experiments.specs import Experiment, Trained
@@ -33,7 +34,6 @@ from trilemma.experiments.stages import (
     restore,
     stream,
 )
-from trilemma.experiments.thorough import chosen
 from trilemma.models import Certified, PixelDP, certified
 
 MULTIPLES = (0.0, 0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # of the declared radius

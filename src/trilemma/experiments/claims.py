@@ -9,25 +9,23 @@ sign with every seed and its mean over seeds exceeds the 95 % margin that the ch
   from one to the next is clearly the other way;
 - of numbers with a peak: the largest of those in between is clearly larger than both ends (and
   where the claim says so, one of some).
-- of two numbers said to be alike: neither is clearly larger.
+- of two numbers said to be alike: neither is clearly larger;
+- of two numbers of which one is said to be at least on par: the other is not clearly larger.
 
 Else it is *not reproduced*, and the numbers say how.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
+from trilemma.experiments.numbers import Metric, apart, number, told, unit
 from trilemma.experiments.study import SCALES, Claim, Document, Study, record, studies, study
 from trilemma.metrics import Difference, difference
 
 Status: TypeAlias = Literal["reproduced", "not reproduced", "not run"]
-Metric: TypeAlias = Mapping[str, Any]
 Named: TypeAlias = Sequence[tuple[str, Metric]]
-METRIC = "best_threshold_accuracy"
-BY_SIDE = ("answers", "scores")
-OUTSIDE_MEMBERSHIP = ("accuracy", "sensitivity", "security", "shadow")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,7 +79,7 @@ def decide(study: Study, claim: Claim, document: Document | None) -> Decision:
         return Decision(study=study, claim=claim, status="not run", measured=why)
     numbers = [(name, metric) for name, metric in found if metric is not None]
     holds, comparisons = _decided(claim, numbers)
-    listed = ", ".join(f"{name} {_percent(metric)}" for name, metric in numbers)
+    listed = ", ".join(f"{name} {told(name, metric['value'])}" for name, metric in numbers)
     return Decision(
         study=study,
         claim=claim,
@@ -99,6 +97,9 @@ def _decided(claim: Claim, numbers: Named) -> tuple[bool, list[str]]:
         one, other = numbers
         either = (_compared(one, other), _compared(other, one))
         return not any(each.clear for each in either), [_said(one, other, either[0])]
+    if claim.reaches:
+        one, other = numbers
+        return not _compared(other, one).clear, [_said(one, other, _compared(one, other))]
     if claim.exceeds or claim.falls:
         numbers = list(reversed(numbers))  # as one that rises
     end = _compared(numbers[-1], numbers[0])
@@ -124,53 +125,13 @@ def _compared(larger: tuple[str, Metric], smaller: tuple[str, Metric]) -> Differ
 
 
 def _said(larger: tuple[str, Metric], smaller: tuple[str, Metric], found: Difference) -> str:
-    seeds = ", ".join(f"{100 * each:+.2f}" for each in found.seeds)
+    name = larger[0]
+    seeds = ", ".join(apart(name, each) for each in found.seeds)
+    margin = apart(name, found.margin).lstrip("+")
     return (
-        f"{larger[0]} - {smaller[0]} = {100 * found.mean:+.2f} points"
-        f" (seeds {seeds}; 95 % margin {100 * found.margin:.2f})"
+        f"{name} - {smaller[0]} = {apart(name, found.mean)}{unit(name)}"
+        f" (seeds {seeds}; 95 % margin {margin})"
     )
-
-
-def number(document: Document, name: str) -> Metric | None:
-    """The metric that a claim names; None where the record does not have it.
-
-    Args:
-        name: see `Claim`.
-    """
-    if (constant := _constant(name)) is not None:
-        return constant
-    model, _, rest = name.partition(":")
-    found = document["models"].get(model, {})
-    part, _, metric = rest.partition(".")
-    if part in BY_SIDE:
-        attack, _, rows = metric.rpartition(".")
-        return _whole(found.get(part, {}).get(attack, {}).get(rows))
-    if part in OUTSIDE_MEMBERSHIP:
-        return _whole(found.get(part, {}).get(metric))
-    membership = found.get("membership", {})
-    asked = [part] if part else list(membership)
-    numbers = [_whole(membership.get(each, {}).get(metric or METRIC)) for each in asked]
-    whole = [each for each in numbers if each is not None]
-    if not whole or (part and len(whole) < len(numbers)):
-        return None
-    return max(whole, key=lambda each: float(each["value"]))
-
-
-def _constant(name: str) -> Metric | None:
-    """A limit as a metric without error."""
-    try:
-        limit = float(name)
-    except ValueError:
-        return None
-    return {"value": limit, "low": limit, "high": limit}
-
-
-def _whole(metric: Metric | None) -> Metric | None:
-    return metric if metric is not None and "value" in metric else None
-
-
-def _percent(metric: Metric) -> str:
-    return f"{100 * metric['value']:.2f} %"
 
 
 def _deviation(study: Study, document: Document) -> str:

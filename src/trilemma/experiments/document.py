@@ -7,11 +7,11 @@ from importlib import metadata
 from typing import Any, TypeAlias
 
 from trilemma import __version__, metrics
-from trilemma.experiments import methods, sections
+from trilemma.experiments import closer, methods, promised, sections
 from trilemma.experiments.events import Failed
 from trilemma.experiments.execution import Outcomes
 from trilemma.experiments.graph import Stage, key, parents
-from trilemma.experiments.methods import METRICS, OPERATING, SHADOW
+from trilemma.experiments.methods import METRICS, OPERATING, RANDOM, SHADOW
 from trilemma.experiments.plan import NOT_RECORDED, Cell
 from trilemma.experiments.reports.verdict import verdict
 from trilemma.experiments.store import Store
@@ -109,6 +109,8 @@ def _model(cells: Sequence[Cell], facts: _Facts, description: Json, extra: Seque
     costly = next((f for cell in cells for f in [facts.of(cell.thorough)] if f), None)
     known = {"parameters": source["parameters"]} if "parameters" in source else {}
     known |= sections.trained(cells, facts.of)
+    private = promised.in_words(cells, facts.of)
+    known |= {"privacy": private} if private else {}
     return {
         "title": cells[0].model,
         "description": {**description, **known},
@@ -120,11 +122,16 @@ def _model(cells: Sequence[Cell], facts: _Facts, description: Json, extra: Seque
         "membership": {name: _attack(name, cells, facts) for name in attacks},
         "labels": {name: found for name in attacks if (found := _labels(name, cells, facts))},
         **sections.by_side(cells, facts.of),
+        **promised.promise(cells, facts.of),
         **_judged(attacks, cells, facts),
         **_shadow(cells, facts),
+        **sections.cost(cells, facts.of),
         **sections.certified(cells, facts.of),
         **sections.security(cells, facts.of, _why(cells[0], cells[0].security, "adversarial")),
         **sections.sensitivity(cells, facts.of),
+        **closer.thresholds(cells, facts.of),
+        **closer.budgets(cells, facts.of),
+        **closer.analysis(cells, facts.of),
         "curves": _curves(attacks, cells, facts),
         "self_tests": _model_tests(cells, facts, attacks),
     }
@@ -140,6 +147,10 @@ def _attack(name: str, cells: Sequence[Cell], facts: _Facts) -> Json:
         seeds.append(dict(found["metrics"]) if found else _nothing(why))
         if shadowed:
             seeds[-1] |= _transferred(name, cell, facts)
+        if any(name in each.thresholds for each in cells):
+            judged = facts.of(cell.thresholds.get(name)) or {}
+            none = {"not_evaluable": judged.get("not_evaluable", why)}
+            seeds[-1][RANDOM] = judged.get("accuracy", none)
     return _over_seeds(seeds)
 
 
@@ -160,9 +171,13 @@ def _shadow(cells: Sequence[Cell], facts: _Facts) -> Json:
     chosen, seeds = [], []
     for cell in cells:
         found = {name: f for name, stage in cell.transfers.items() if (f := facts.of(stage))}
-        accuracies = {name: f["shadow_accuracy"] for name, f in found.items()}
+        accuracies = {
+            name: f["shadow_accuracy"] for name, f in found.items() if "shadow_accuracy" in f
+        }
         if len(found) < len(cell.transfers):  # the best may be among those that were lost
             return {"shadow": {"attacks": [], "accuracy": {"not_evaluable": "an attack failed"}}}
+        if not accuracies:
+            return {}
         chosen.append(metrics.chosen_on_shadow(accuracies))
         seeds.append(dict(found[chosen[-1]]["accuracy"]))
     return {"shadow": {"attacks": chosen, "accuracy": metrics.combine(seeds)}}
@@ -258,6 +273,9 @@ def _model_tests(cells: Sequence[Cell], facts: _Facts, attacks: Sequence[str]) -
         done = [probe[name] for probe in probes if probe]
         unknown = failed if probes else _check("not_evaluable", NOT_RECORDED)
         tests[name] = _worst(done) if done else unknown
+    promise = promised.kept(cells, facts.of)
+    if promise is not None:
+        tests["privacy"] = promise
     compared = [facts.of(cell.thorough) for cell in cells if cell.thorough]
     if compared:
         found = [each["masking"] for each in compared if each]

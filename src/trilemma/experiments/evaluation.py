@@ -1,5 +1,6 @@
 """From responses to numbers: metrics with their intervals, accuracies, curves. NumPy only."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, TypeAlias
 
@@ -202,14 +203,28 @@ def _operating(
     shadow: responses.Floats, members: responses.Floats, nonmembers: responses.Floats
 ) -> dict[str, Any]:
     """What is found at false positive rates that are fixed on a shadow model's non-members."""
+
+    def at(fpr: float) -> metrics.Flagged | metrics.NotEvaluable:
+        fixed = metrics.transferred_rate(shadow, members, nonmembers, fpr)
+        return fixed if isinstance(fixed, metrics.NotEvaluable) else fixed.flagged
+
+    return operating(at)
+
+
+def operating(at: Callable[[float], metrics.Flagged | metrics.NotEvaluable]) -> dict[str, Any]:
+    """What thresholds find that were fixed at false positive rates: `methods.OPERATING`.
+
+    Args:
+        at: what the threshold for a rate flags among the target's rows.
+    """
     found: dict[str, metrics.Metric] = {}
     for fpr in FPRS:
-        fixed = metrics.transferred_rate(shadow, members, nonmembers, fpr)
-        if isinstance(fixed, metrics.NotEvaluable):
-            found |= dict.fromkeys(_fixed_at(fpr), fixed)
+        flagged = at(fpr)
+        if isinstance(flagged, metrics.NotEvaluable):
+            found |= dict.fromkeys(_fixed_at(fpr), flagged)
             continue
-        numbers: list[metrics.Metric] = [fixed.flagged.tpr(), fixed.flagged.fpr()]
-        numbers += [metrics.precision_at(fixed.flagged, prior) for prior in PRIORS]
+        numbers: list[metrics.Metric] = [flagged.tpr(), flagged.fpr()]
+        numbers += [metrics.precision_at(flagged, prior) for prior in PRIORS]
         found |= dict(zip(_fixed_at(fpr), numbers, strict=False))
     return {name: metric.to_json() for name, metric in found.items()}
 

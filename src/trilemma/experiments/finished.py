@@ -52,7 +52,10 @@ def remember(table: Mapping[str, Any], store: Store, document: Mapping[str, Any]
 
 
 def _path(table: Mapping[str, Any], store: Store) -> Path:
-    models = {str(name): _model(model) for name, model in table["models"].items()}
+    models = {
+        str(name): [_model(model), _data(model.get("data"))]
+        for name, model in table["models"].items()
+    }
     facts = [dict(table), _data(table.get("data")), models, _source(), trilemma.__version__]
     return store.root / "audits" / f"{digest(facts)}.json"
 

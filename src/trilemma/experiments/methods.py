@@ -24,6 +24,7 @@ OPERATING = (  # and these, at false positive rates that are fixed on its non-me
     *(f"shadow_{rate}_at_fpr_{fpr}" for fpr in ("0.1", "0.01", "0.001") for rate in ("tpr", "fpr")),
     *(f"shadow_precision_at_prior_{prior}" for prior in ("0.5", "0.1", "0.01")),
 )
+RANDOM = "random_threshold_accuracy"  # beside them, of boundary attacks judged by random images
 ACCURACIES = ("train", "test", "adversarial_train", "adversarial_test")
 THOROUGH = ("autoattack_train", "autoattack_test")  # beside them, where they were asked for
 VERIFIED = "verified"
@@ -107,9 +108,20 @@ def verified(attacks: Sequence[str]) -> dict[str, str]:
 
 def metrics(table: Mapping[str, Any]) -> list[str]:
     """The metrics of each attack that a declared experiment measures, as plain values say."""
-    calibrated = "Calibrated" in _kinds(table).values()
-    shadowed = calibrated or table.get("shadow") is not None
-    return [*METRICS, *((SHADOW, *OPERATING) if shadowed else ())]
+    own = {"Calibrated", "QuantileRegression"}  # they fix thresholds without a shadow model
+    shadowed = own & set(_kinds(table).values()) or _thresholds(table.get("shadow"))
+    images = "EarlyDecisions" in _kinds(table).values() or table.get("random_threshold") is not None
+    return [
+        *METRICS,
+        *((SHADOW, *OPERATING) if shadowed else ()),
+        *((RANDOM,) if images else ()),
+    ]
+
+
+def _thresholds(shadow: Any) -> bool:
+    """Whether a shadow model is declared that thresholds are chosen on."""
+    chosen = not isinstance(shadow, Mapping) or shadow.get("thresholds", True)
+    return shadow is not None and bool(chosen)
 
 
 def accuracies(table: Mapping[str, Any]) -> list[str]:

@@ -6,8 +6,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from trilemma.core.dataset import Dataset
+from trilemma.core.generators import seeded
 from trilemma.experiments.artifact import Artifact
 from trilemma.experiments.specs import BestEpoch
+from trilemma.training.objectives import Objective
+from trilemma.training.playing import played
 from trilemma.training.validation import Validation
 
 PARTS = (
@@ -41,7 +44,32 @@ def held_out(parts: Artifact, best: BestEpoch | None) -> Validation | None:
     return Validation(data=part(parts, "validation"), attack=best.attack, patience=best.patience)
 
 
+def reference(parts: Artifact, objective: Objective) -> Dataset | None:
+    """Rows that are no members, for an objective that plays with such; None for others."""
+    given = "validation_x" in parts.arrays and played(objective) is not None
+    return part(parts, "validation") if given else None
+
+
 def attacked(parts: Artifact) -> Tensor:
     """All inputs that an attack may perturb: members, non-members, validation rows."""
     x, _, _ = candidates(parts)
     return torch.cat([x, part(parts, "validation").x]) if "validation_x" in parts.arrays else x
+
+
+def chosen(member: NDArray[np.bool_], rows: int, seed: int) -> NDArray[np.int64]:
+    """At most `rows` of the members and of the non-members, drawn without a look at them.
+
+    Args:
+        member: (n,) which rows are members.
+        seed: of the draw.
+
+    Returns:
+        Indices, ascending: members and non-members keep their order.
+
+    Example:
+        >>> chosen(np.arange(6) < 4, 2, seed=0).tolist()
+        [2, 3, 4, 5]
+    """
+    order = torch.randperm(len(member), generator=seeded(seed)).numpy()
+    picked = [order[member[order] == side][:rows] for side in (True, False)]
+    return np.sort(np.concatenate(picked))

@@ -9,6 +9,7 @@ from trilemma.training.objectives import (
     L2,
     NO_ATTACK,
     AbstractInterpretation,
+    AdversarialRegularisation,
     IntervalBoundPropagation,
     Natural,
     Objective,
@@ -43,7 +44,7 @@ def attacks_in(objective: Objective, path: str) -> dict[str, Evasion]:
         return attacks_in(objective.term, f"{path}.term")
     if isinstance(objective, Verified | AbstractInterpretation | IntervalBoundPropagation):
         return {f"{path}.ball": PGD(ball=objective.ball, steps=STEPS)}
-    if isinstance(objective, Natural | L1 | L2):
+    if isinstance(objective, Natural | L1 | L2 | AdversarialRegularisation):
         return {}
     if objective.attack is None:
         raise BadInput(f"{path}.attack", "is missing", NO_ATTACK)

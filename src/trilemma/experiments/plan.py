@@ -50,9 +50,15 @@ class Cell:
         unshadowed: why there is no shadow model where one was asked for.
         sensitivity: what leaving members out of the training changes, where it was asked for.
         unretrained: why there is no such thing where it was asked for.
+        thresholds: what boundary attacks find by thresholds from random images, by attack.
+        budgets: what boundary attacks find with fewer queries and in other norms, by attack.
+        looks: what is seen of the target, of its copy and of its shadow model, by what is looked
+            at, where it was asked for.
+        unlooked: why nothing is seen where it was asked for.
         verified: evaluations that proven accuracies are read from, by these accuracies' prefix.
         certified: shares of certified rows by radius, by the prefix of what certifies them.
         security: the losses of secure and of insecure non-members.
+        costs: what models cost, by the part they play: `target`, `shadow`, `copy`, `reference`.
         source: the stage that made the model, where there is one.
         inputs: stages that only look at what the user gave; they run before all others.
         data_probe, model_probe: self-tests.
@@ -72,6 +78,11 @@ class Cell:
     unshadowed: str = ""
     sensitivity: Stage | None = None
     unretrained: str = ""
+    thresholds: Mapping[str, Stage] = field(default_factory=dict)
+    budgets: Mapping[str, Stage] = field(default_factory=dict)
+    looks: Mapping[str, Mapping[str, Stage]] = field(default_factory=dict)
+    unlooked: str = ""
+    costs: Mapping[str, Stage] = field(default_factory=dict)
     source: Stage | None = None
     split: Stage | None = None
     data_probe: Stage | None = None
@@ -91,8 +102,17 @@ class Cell:
             self.data_probe,
             self.model_probe,
         )
-        several = (self.attacks, self.verified, self.transfers, self.certified)
-        all_ = [stage for named in several for stage in named.values()]
+        several = (
+            self.attacks,
+            self.verified,
+            self.transfers,
+            self.certified,
+            self.thresholds,
+            self.budgets,
+            self.costs,
+        )
+        every = (*several, *self.looks.values())
+        all_ = [stage for named in every for stage in named.values()]
         return [*all_, *(each for each in single if each)]
 
 

@@ -32,6 +32,13 @@ def trained(cells: Sequence[Cell], of: Facts) -> Json:
     return {name: words for name, words in about.items() if words}
 
 
+def cost(cells: Sequence[Cell], of: Facts) -> Json:
+    """Parameters and operations of the model, and of those that attackers trained beside it."""
+    stages = {part: stage for cell in reversed(cells) for part, stage in cell.costs.items()}
+    found = {part: dict(facts) for part, stage in stages.items() if (facts := of(stage))}
+    return {"cost": found} if found else {}
+
+
 def security(cells: Sequence[Cell], of: Facts, why: str) -> Json:
     """How the losses of secure and of insecure non-members differ.
 

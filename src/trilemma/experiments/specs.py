@@ -5,12 +5,10 @@ The same whether it was written in YAML or in Python. Importing this module impo
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeAlias
+from typing import Annotated, Any
 
 import torch
 from annotated_types import Ge
-from pydantic import Field
 
 from trilemma.attacks.evasion import PGD, AutoAttack, Evasion
 from trilemma.attacks.membership import (
@@ -18,151 +16,51 @@ from trilemma.attacks.membership import (
     Confidence,
     Membership,
     ModelInference,
+    QuantileRegression,
+    RandomThreshold,
+    TransferAttack,
     VerifiedConfidence,
 )
 from trilemma.core.balls import Ball, Linf
 from trilemma.core.box import UNIT, Box
 from trilemma.core.errors import BadInput
-from trilemma.core.keys import UNLESS_DEFAULT
 from trilemma.data import Data, Files
 from trilemma.experiments import methods
+from trilemma.experiments.analysis import Analysis
 from trilemma.experiments.decode import decode
 from trilemma.experiments.gate import ACCURACY
+from trilemma.experiments.models import (
+    BestEpoch,
+    Copy,
+    Model,
+    References,
+    Sensitivity,
+    Shadow,
+    Supplied,
+    Trained,
+)
 from trilemma.experiments.perturbations import STEPS, attacks_in, ball_of, perturbation
 from trilemma.experiments.plan import check_name
 from trilemma.experiments.recorded import Predictions
-from trilemma.oracles.defences import Defence, MemGuard
+from trilemma.oracles.defences import MemGuard
 from trilemma.training.full_strength import check_full_strength
-from trilemma.training.objectives import (
-    Natural,
-    Objective,
-)
-from trilemma.training.recipes import Recipe
+from trilemma.training.playing import played
+from trilemma.training.private import check_private
 
-Temperature: TypeAlias = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-LATER = {"counts": UNLESS_DEFAULT}
+__all__ = [
+    "BestEpoch",
+    "Copy",
+    "Experiment",
+    "Model",
+    "References",
+    "Sensitivity",
+    "Shadow",
+    "Supplied",
+    "Trained",
+    "experiment",
+]
 
-
-@dataclass(frozen=True, kw_only=True)
-class BestEpoch:
-    """Keep the weights of the epoch that is most accurate under attack on the validation rows.
-
-    Only epochs at full strength (after `warmup` and `ramp`) are measured, and compete; of equals
-    the first is kept. The rows are those that the data set's split names (`validation`): no other
-    part has them. A shadow model of this one is held to the same rows.
-
-    Args:
-        attack: under which the rows are to be classified right, from the same starts each time.
-        patience: the training ends after so many measured epochs in a row without a better one;
-            None trains all epochs.
-    """
-
-    REVISION: ClassVar[int] = 1
-
-    attack: Evasion
-    patience: Annotated[int, Ge(1)] | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Trained:
-    """A model that the audit trains itself, once a seed.
-
-    Args:
-        temperature: by which its logits are divided after training (`Tempered`); models that
-            differ in it alone are trained once.
-        validation: which epoch's weights are kept; None keeps the last one's.
-        attacks: ids of the membership attacks that it suffers; None for all.
-        defences: what stands before its answers, from the model outwards. Attacks from labels are
-            not touched, since none changes a label.
-    """
-
-    recipe: Recipe
-    objective: Objective = field(default_factory=Natural)
-    temperature: Temperature = 1.0
-    validation: BestEpoch | None = field(default=None, metadata=LATER)
-    attacks: tuple[str, ...] | None = field(default=None, metadata={"counts": False})
-    defences: tuple[Defence, ...] = field(default=(), metadata={"counts": False})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Supplied:
-    """A user's own model.
-
-    Args:
-        factory: `package.module:factory`, called without arguments, returns an `nn.Module`.
-        weights: a safetensors file for it; none if the factory returns a trained model. Its
-            content counts in keys (`stages.Own.fingerprint`), where it lies does not.
-        temperature, attacks, defences: as for a model that is trained.
-    """
-
-    factory: str
-    weights: Path | None = field(default=None, metadata={"counts": False})
-    temperature: Temperature = 1.0
-    attacks: tuple[str, ...] | None = field(default=None, metadata={"counts": False})
-    defences: tuple[Defence, ...] = field(default=(), metadata={"counts": False})
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shadow:
-    """A shadow model of each model that is trained.
-
-    It is trained on half of the split's shadow rows; the other half are its non-members. That of
-    a transfer attack is trained on all of them, with the target's labels.
-
-    Args:
-        like: how it is trained; None is how the target is. Needed for a user's own model.
-    """
-
-    like: Trained | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sensitivity:
-    """Retrain each model that is trained without single members, and see what they changed.
-
-    Args:
-        rounds: retrainings; each leaves out one member of each label, other ones than the rest.
-    """
-
-    rounds: int = 6
-
-    def __post_init__(self) -> None:
-        if self.rounds < 2:
-            raise BadInput(
-                "rounds",
-                f"is {self.rounds}",
-                "Give 2 at least: what one round leaves out tells the noise of another",
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class References:
-    """Reference models, by which `Calibrated` attacks judge each row.
-
-    They are trained as the target is, each on a random half of the rows that are judged; all
-    calibrated attacks on a model share them. Each row is in half of them.
-
-    Args:
-        count: how many, an even number.
-        like: how they are trained; None is how the target is. Needed for a user's own model.
-    """
-
-    count: int = 16
-    like: Trained | None = None
-
-    def __post_init__(self) -> None:
-        if self.count < 6 or self.count % 2:
-            raise BadInput(
-                "references.count",
-                f"is {self.count}",
-                "Give an even number of 6 at least: each row is in half of them, each of them"
-                " is judged by the others",
-            )
-
-
-ROWS = 512  # of each part where a row costs much: AutoAttack, certified radii
-
-Model: TypeAlias = Trained | Supplied | Predictions
+ROWS = 512  # of each part where a row costs much: AutoAttack, certified radii, boundary attacks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +69,8 @@ class Experiment:
 
     Args:
         name: for reports and file names.
-        data: the data set and how it is split; none where all models are recorded predictions.
+        data: the data set and how it is split; none where no model is trained or asked, or all have
+            their own.
         models: by name, in the order of the report.
         attacks: membership attacks by id.
         robustness: the attack under which accuracy is measured; None is PGD with 20 steps in
@@ -181,9 +80,15 @@ class Experiment:
         certified_rows: at most so many members, and as many non-members, are searched for the
             largest radius at which they are certified, where bounds or a noise layer certify any;
             0 searches none.
+        searched_rows: at most so many members, and as many non-members, are judged by attacks that
+            spend many queries on a row: searches for the boundary, votes under noise.
+        random_threshold: choose a threshold for each boundary attack from random images, too.
         box: where valid inputs live.
         shadow: train a shadow model, too, and choose each attack's threshold on it.
+        copies: shadow models that learn from a model's labels, by the name that a `TransferAttack`
+            calls them (`copy`).
         sensitivity: retrain models without single members, too; None does not.
+        analysis: look closer at members and non-members, too; None does not.
         references: the reference models of calibrated attacks; none are trained without such.
         seeds: one replicate (split, initialisation, data order, attack noise) each.
     """
@@ -196,9 +101,13 @@ class Experiment:
     thorough: bool = False
     thorough_rows: Annotated[int, Ge(1)] = ROWS
     certified_rows: Annotated[int, Ge(0)] = ROWS
+    searched_rows: Annotated[int, Ge(1)] = ROWS
+    random_threshold: RandomThreshold | None = None
     box: Box = UNIT
     shadow: Shadow | None = None
+    copies: Mapping[str, Copy] = field(default_factory=dict)
     sensitivity: Sensitivity | None = None
+    analysis: Analysis | None = None
     references: References = field(default_factory=References)
     seeds: tuple[int, ...] = (0,)
 
@@ -207,15 +116,15 @@ class Experiment:
             raise BadInput("models", "there is none", "Name at least one model to audit")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds) or min(self.seeds) < 0:
             raise BadInput("seeds", f"got {list(self.seeds)}", "Give different whole numbers >= 0")
-        asks = [name for name, model in self.models.items() if not isinstance(model, Predictions)]
-        if asks:
-            self.needed_data()
         for name in (*self.models, *self.attacks):
             check_name(name)
         if ACCURACY in self.attacks:
             raise BadInput(
                 f"attacks.{ACCURACY}", "is what conditions call a model's own accuracy", "Rename it"
             )
+        for name, model in self.models.items():
+            _check_model(self, name, model)
+        _check_copies(self)
         if self.thorough and self.ball() is None:
             raise BadInput(
                 "thorough",
@@ -224,12 +133,6 @@ class Experiment:
             )
         for where, change in self.perturbations().items():
             _check_radius(where, change, self.box)
-        for name, model in self.models.items():
-            _check_asked(f"models.{name}.attacks", model, self.attacks)
-            _check_guard(f"models.{name}.defences", model, self.data)
-            if isinstance(model, Trained):
-                check_full_strength(model.recipe, model.objective, f"models.{name}.recipe")
-                _check_validation(f"models.{name}.validation", model, self.needed_data())
 
     def attacks_on(self, model: str) -> dict[str, Membership]:
         """The membership attacks that a model suffers, by id."""
@@ -240,9 +143,9 @@ class Experiment:
         """Every declared perturbation by its key's path."""
         found: dict[str, Evasion | None] = {"robustness.ball": self.robustness}
         for id_, declared in self.attacks.items():
-            calibrated = isinstance(declared, Calibrated)
-            attack = declared.signal if isinstance(declared, Calibrated) else declared
-            id_ = f"{id_}.signal" if calibrated else id_
+            attack: Membership = declared
+            if isinstance(declared, Calibrated | QuantileRegression):
+                id_, attack = f"{id_}.signal", declared.signal
             if isinstance(attack, VerifiedConfidence):  # where it verifies, PGD may try
                 found[f"attacks.{id_}.ball"] = PGD(ball=attack.ball, steps=STEPS)
             elif isinstance(attack, ModelInference):
@@ -257,15 +160,16 @@ class Experiment:
                     found[f"models.{name}.validation.attack.ball"] = model.validation.attack
         return {where: change for where, change in found.items() if change is not None}
 
-    def needed_data(self) -> Data:
-        """The data set, where some model needs one.
+    def data_of(self, model: str) -> Data:
+        """The data set of a model that is trained or asked: its own, or the experiment's.
 
         Raises:
             BadInput: none was declared.
         """
-        if self.data is None:
+        data: Data | None = getattr(self.models[model], "data", None) or self.data
+        if data is None:
             raise BadInput("data", "is missing", "Models that are trained or asked need data")
-        return self.data
+        return data
 
     def ball(self) -> Ball | None:
         """The ball in which robustness is measured: the first that is declared."""
@@ -309,19 +213,44 @@ class Experiment:
         return gradient, AutoAttack(ball=ball)
 
 
+def _check_model(declared: Experiment, name: str, model: Model) -> None:
+    where = f"models.{name}"
+    _check_asked(f"{where}.attacks", model, declared.attacks)
+    if isinstance(model, Predictions):
+        return
+    data = declared.data_of(name)
+    _check_guard(f"{where}.defences", model, data)
+    if isinstance(model, Trained):
+        check_full_strength(model.recipe, model.objective, f"{where}.recipe")
+        check_private(model.recipe, model.objective, f"{where}.recipe")
+        _check_reference(f"{where}.objective", model, data)
+        _check_validation(f"{where}.validation", model, data)
+
+
 def _check_asked(where: str, model: Model, attacks: Mapping[str, Membership]) -> None:
     unknown = sorted(set(getattr(model, "attacks", None) or ()) - set(attacks))
     if unknown:
         raise BadInput(where, f"{unknown[0]!r} is not declared", f"Declared: {', '.join(attacks)}")
 
 
-def _check_guard(where: str, model: Model, data: Data | None) -> None:
+def _check_guard(where: str, model: Model, data: Data) -> None:
     guarded = any(isinstance(each, MemGuard) for each in getattr(model, "defences", ()))
-    if guarded and not (data is not None and data.validation):
+    if guarded and not data.validation:
         fix = "FILE" if isinstance(data, Files) else "500"
         raise BadInput(
             where,
             "MemGuard's own attack learns from non-members, and its owner has none set aside",
+            f"Let the split have some: data: {{..., validation: {fix}}}",
+        )
+
+
+def _check_reference(where: str, model: Trained, data: Data) -> None:
+    if played(model.objective) is not None and not data.validation:
+        fix = "FILE" if isinstance(data, Files) else "300"
+        raise BadInput(
+            where,
+            "adversarial regularisation plays with non-members that no attack is judged on, and"
+            " none are set aside",
             f"Let the split have some: data: {{..., validation: {fix}}}",
         )
 
@@ -335,6 +264,19 @@ def _check_validation(where: str, model: Trained, data: Data) -> None:
             " non-members",
             f"Let the split have some: data: {{..., validation: {fix}}}",
         )
+
+
+def _check_copies(declared: Experiment) -> None:
+    for id_, attack in declared.attacks.items():
+        copy = attack.copy if isinstance(attack, TransferAttack) else ""
+        if copy and copy not in declared.copies:
+            known = ", ".join(declared.copies) or "none (`copies`)"
+            raise BadInput(f"attacks.{id_}.copy", f"{copy!r} is not known", f"Declared: {known}")
+    there = getattr(declared.data, "shadow", None)
+    for name, each in declared.copies.items():
+        if each.rows is not None and isinstance(there, int) and each.rows > there > 0:
+            problem = f"is {each.rows}: there are {there} shadow rows"
+            raise BadInput(f"copies.{name}.rows", problem, "Give fewer, or more shadow rows")
 
 
 def _check_radius(where: str, change: Evasion, box: Box) -> None:

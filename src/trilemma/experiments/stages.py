@@ -26,17 +26,18 @@ from trilemma.core.keys import digest
 from trilemma.core.pace import usual
 from trilemma.data import Data, load, source_digest
 from trilemma.data import split as take
-from trilemma.experiments import selftests
 from trilemma.experiments.artifact import Artifact
 from trilemma.experiments.graph import Bench, Stage
-from trilemma.experiments.parts import PARTS, attacked, held_out, part
+from trilemma.experiments.parts import PARTS, attacked, chosen, held_out, part, reference
 from trilemma.experiments.parts import candidates as candidates  # the stages' own word, too
+from trilemma.experiments.pooled import picked
 from trilemma.experiments.specs import Supplied, Trained
 from trilemma.experiments.user_model import load_user_model
-from trilemma.models import AsLogits, Tempered
+from trilemma.models import AsLogits, Tempered, parameters
 from trilemma.oracles import Local, log_probabilities
 from trilemma.training.checkpoints import Checkpoint
 from trilemma.training.devices import devices_here
+from trilemma.training.private import account_for, check_layers
 from trilemma.training.recipes import Recipe, build
 from trilemma.training.train import train
 
@@ -123,13 +124,16 @@ class Fits(Stage):
 
         Raises:
             BadInput: the architecture does not take such inputs; inputs lie outside the box; a
-                layer for which no bounds are known.
+                layer for which no bounds are known; a private recipe with a layer that mixes rows,
+                or with a promise that cannot be kept.
         """
         parts = bench.load(self.split)
         x, y, _ = candidates(parts)
         model: nn.Module | None = None
         if self.recipe is not None:
             model = build(self.recipe, tuple(x.shape[1:]), int(parts.facts["classes"]), seeded(0))
+            if account_for(self.recipe, len(parts.arrays["members_y"])) is not None:
+                check_layers(model, x[:2])
         elif self.own is not None:
             model = restore(self.own, self.split, bench)
         if self.box is not None:
@@ -160,13 +164,16 @@ class Train(Stage):
     box: Box
     seed: int
     name: str = field(default="model", metadata=UNCOUNTED)
+    together: Stage | None = field(default=None, metadata=UNCOUNTED)  # `pooling`, or alone
 
     def label(self) -> str:
         """For progress and failures."""
         return f"train {self.name}, seed {self.seed}"
 
     def run(self, bench: Bench) -> Artifact:
-        """Arrays: the state dict. Facts: history, number of parameters, which epoch was kept."""
+        """Arrays: the state dict. Facts: history, parameters, which epoch was kept, privacy."""
+        if self.together and (made := picked(bench.load(self.together), self.seed)):
+            return made
         parts = bench.load(self.split)
         validation = held_out(parts, self.model.validation)
         trained = train(
@@ -177,16 +184,18 @@ class Train(Stage):
             classes=int(parts.facts["classes"]),
             box=self.box,
             validation=validation,
+            reference=reference(parts, self.model.objective),
             checkpoint=Checkpoint(bench.scratch),
             progress=bench.progress,
             devices=devices_here(),
         )
         state = {k: v.detach().cpu().numpy() for k, v in trained.model.state_dict().items()}
-        parameters = sum(p.numel() for p in trained.model.parameters())
         history = [asdict(epoch) for epoch in trained.history]
-        facts = {"history": history, "parameters": parameters}
+        facts = {"history": history, "parameters": parameters(trained.model)}
         if trained.devices:
             facts["devices"] = trained.devices
+        if trained.privacy is not None:
+            facts["privacy"] = trained.privacy.to_json()
         if validation is not None:
             facts["kept"] = {"epoch": trained.kept, "rows": len(validation.data)}
         return Artifact(arrays=state, facts=facts)
@@ -217,8 +226,7 @@ class Own(Stage):
         model = load_user_model(self.model.factory, self.model.weights)
         parts = bench.load(self.split)
         found = check_model(model, part(parts, "members").x[:64], int(parts.facts["classes"]))
-        parameters = sum(p.numel() for p in model.parameters())
-        return Artifact(arrays={}, facts={"parameters": parameters, "outputs": found.outputs})
+        return Artifact(facts={"parameters": parameters(model), "outputs": found.outputs})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,7 +313,11 @@ class Respond(Stage):
 
 @dataclass(frozen=True, kw_only=True)
 class Score(Stage):
-    """Run a membership attack that is more than a look at the responses."""
+    """Run a membership attack that is more than a look at the responses.
+
+    Args:
+        rows: at most so many of the members, and of the non-members; None for all.
+    """
 
     REVISION: ClassVar[int] = 1
     split: Parts
@@ -313,6 +325,7 @@ class Score(Stage):
     attack: Signal
     box: Box
     seed: int
+    rows: int | None = field(default=None, metadata={"counts": "unless default"})
     name: str = field(default="model", metadata=UNCOUNTED)
 
     def label(self) -> str:
@@ -320,68 +333,19 @@ class Score(Stage):
         return f"attack {self.name} by {type(self.attack).__name__}, seed {self.seed}"
 
     def run(self, bench: Bench) -> Artifact:
-        """Arrays `member` and `score` (n,), larger for likelier members."""
+        """Arrays `member` and `score` (n,), larger for likelier members; of some rows, `row`: where
+        each stands among `candidates`.
+        """
         model = restore(self.source, self.split, bench)
         parts = bench.load(self.split)
         x, y, member = candidates(parts)
+        arrays = {}
+        if self.rows is not None:
+            row = chosen(member, self.rows, stream("searched", self.seed))
+            x, y, member, arrays = x[row], y[row], member[row], {"row": row}
         method = METHODS[type(self.attack)]
         white = method.needs is Access.MODEL
         target = model if white else Local(model, classes=int(parts.facts["classes"]))
         rng = seeded(stream("attack", self.seed))
         scores = method.signal(target, x, y, self.attack, box=self.box, rng=rng)
-        return Artifact(arrays={"member": member, "score": scores.numpy()}, facts={})
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProbeData(Stage):
-    """Does the split leak by itself? A blind classifier, and duplicates. Facts: two checks."""
-
-    REVISION: ClassVar[int] = 1
-    split: Parts
-    seed: int
-
-    def label(self) -> str:
-        """For progress and failures."""
-        return f"self-test the data, seed {self.seed}"
-
-    def run(self, bench: Bench) -> Artifact:
-        """Never looks at a model."""
-        parts = bench.load(self.split)
-        arrays = [
-            parts.arrays[name]
-            for name in ("members_x", "members_y", "nonmembers_x", "nonmembers_y")
-        ]
-        return Artifact(
-            arrays={},
-            facts={
-                "blind": selftests.blind(*arrays, seed=self.seed),
-                "duplicates": selftests.duplicates(*arrays),
-            },
-        )
-
-
-@dataclass(frozen=True, kw_only=True)
-class ProbeModel(Stage):
-    """Does the model expect these inputs, and does it answer the same twice? Facts: two checks."""
-
-    REVISION: ClassVar[int] = 1
-    split: Parts
-    source: Source
-    box: Box
-    name: str = field(default="model", metadata=UNCOUNTED)
-
-    def label(self) -> str:
-        """For progress and failures."""
-        return f"self-test {self.name}"
-
-    def run(self, bench: Bench) -> Artifact:
-        """A look at up to 512 members."""
-        model = restore(self.source, self.split, bench)
-        data = part(bench.load(self.split), "members")[:512]
-        return Artifact(
-            arrays={},
-            facts={
-                "normalisation": selftests.normalisation(model, data.x, data.y, box=self.box),
-                "determinism": selftests.determinism(model, data.x),
-            },
-        )
+        return Artifact(arrays={**arrays, "member": member, "score": scores.numpy()}, facts={})

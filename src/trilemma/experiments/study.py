@@ -29,13 +29,18 @@ _NAME = re.compile(r"([a-z]+)(\d*)(.*)")
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """One finding: what a study's numbers should look like. One of the last five says how.
+    """One finding: what a study's numbers should look like. One of these says how.
 
     A number is named `model`, which is the accuracy of its strongest membership attack at the best
     threshold; `model:attack`, that of one attack; or `model:part.metric`, where part is an attack,
     `accuracy`, `sensitivity`, `security` or `shadow`. How often the answers about members that an
     attack reads are right is `model:answers.attack.train`, and the mean of its scores of members
-    `model:scores.attack.train`. A limit is a number by itself: `0.5`.
+    `model:scores.attack.train`. Of a boundary attack, `model:norms.attack.L1` and
+    `model:queries.attack.2500` are its AUC in a norm and after so many queries, and
+    `model:f1.attack.30` its F1 by a threshold at the top 30 per cent of random images;
+    `model:ace.target.train` is the average cross-entropy of members to other labels,
+    `model:distance.copy.test` the mean distance of others' features from other labels' regions by
+    the model's copy. A limit is a number by itself: `0.5`.
 
     Args:
         statement: in our words, with its scope.
@@ -46,6 +51,7 @@ class Claim:
         peaks: a number in between is larger than the first and than the last.
         within: of numbers with a peak, those that it must be one of; none for any.
         alike: two numbers, of which neither is larger.
+        reaches: two numbers, of which the second is not larger: the first is at least on par.
     """
 
     statement: str
@@ -56,13 +62,15 @@ class Claim:
     peaks: tuple[str, ...] = ()
     within: tuple[str, ...] = ()
     alike: tuple[str, ...] = ()
+    reaches: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        ways = (self.exceeds, self.rises, self.falls, self.peaks, self.alike)
+        ways = (self.exceeds, self.rises, self.falls, self.peaks, self.alike, self.reaches)
         given = [way for way in ways if way]
         if len(given) != 1:
             raise BadInput("claim", f"has {len(given)} ways to be decided", "Give one")
-        for name, two in (("exceeds", self.exceeds), ("alike", self.alike)):
+        for name in ("exceeds", "alike", "reaches"):
+            two = getattr(self, name)
             if two and len(two) != 2:
                 raise BadInput(f"claim.{name}", f"names {len(two)} numbers", "Name two")
         if len(given[0]) < (3 if self.peaks else 2):
@@ -73,7 +81,8 @@ class Claim:
 
     def numbers(self) -> tuple[str, ...]:
         """Those that are compared."""
-        return self.exceeds or self.rises or self.falls or self.peaks or self.alike
+        both = self.exceeds or self.alike or self.reaches
+        return both or self.rises or self.falls or self.peaks
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,7 +191,7 @@ def record(name: str, scale: str = "cpu") -> Document | None:
 
 
 def resolved(value: Any, values: Mapping[str, Any], within: Sequence[str] = ()) -> Any:
-    """A declared value with what `$name` stands for in its place.
+    """A declared value with what `$name` stands for in its place; `{like: $name}` for that table.
 
     Args:
         values: what each name stands for; may name others.
@@ -203,7 +212,8 @@ def resolved(value: Any, values: Mapping[str, Any], within: Sequence[str] = ()) 
         return resolved(values[name], values, (*within, name))
     if isinstance(value, Mapping):
         table = {key: resolved(each, values, within) for key, each in value.items()}
-        like = table.pop("like", {})
+        named = isinstance(value.get("like"), str)  # else it is an experiment's own `like`
+        like = table.pop("like") if named else {}
         if not isinstance(like, Mapping):
             raise BadInput("like", f"{like!r} is no table", "Name one")
         return {**like, **table}
@@ -218,9 +228,10 @@ def _known(scale: str) -> str:
     return scale
 
 
-def _order(name: str) -> tuple[str, int, int, str]:
+def _order(name: str) -> tuple[str, str, int, int, str]:
     """`song2019-table10` after `song2019-table9b`; figures after tables, then the rest."""
     paper, _, part = name.partition("-")
     found = _NAME.match(part)
     kind, number, letter = found.groups() if found else (part, "", "")
-    return paper, _KINDS.index(kind) if kind in _KINDS else len(_KINDS), int(number or 0), letter
+    rank = _KINDS.index(kind) if kind in _KINDS else len(_KINDS)
+    return paper[-4:], paper, rank, int(number or 0), letter  # the oldest paper first

@@ -7,7 +7,6 @@ from functools import partial
 from typing import ClassVar
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -17,6 +16,7 @@ from trilemma.core.generators import seeded
 from trilemma.core.pace import usual
 from trilemma.experiments.artifact import Artifact
 from trilemma.experiments.graph import Bench, Stage
+from trilemma.experiments.parts import chosen
 from trilemma.experiments.portions import kept
 from trilemma.experiments.stages import UNCOUNTED, Parts, Source, candidates, restore, stream
 from trilemma.oracles import log_probabilities
@@ -80,25 +80,6 @@ class Withstand(Stage):
         x = attack(model, x, y, self.attack, box=self.box, rng=rng, batch=rows)
         answers: NDArray[np.float64] = log_probabilities(model, x).numpy()
         return answers
-
-
-def chosen(member: NDArray[np.bool_], rows: int, seed: int) -> NDArray[np.int64]:
-    """At most `rows` of the members and of the non-members, drawn without a look at them.
-
-    Args:
-        member: (n,) which rows are members.
-        seed: of the draw.
-
-    Returns:
-        Indices, ascending: members and non-members keep their order.
-
-    Example:
-        >>> chosen(np.arange(6) < 4, 2, seed=0).tolist()
-        [2, 3, 4, 5]
-    """
-    order = torch.randperm(len(member), generator=seeded(seed)).numpy()
-    picked = [order[member[order] == side][:rows] for side in (True, False)]
-    return np.sort(np.concatenate(picked))
 
 
 @contextmanager

@@ -14,21 +14,24 @@ from trilemma.attacks.membership import (
 from trilemma.core.keys import digest, encode
 from trilemma.data import source_digest
 from trilemma.experiments import methods
-from trilemma.experiments.asking import Asking
+from trilemma.experiments.asking import Asking, thresholds
 from trilemma.experiments.attackers import (
     copied,
     referenced,
+    regression_of,
     shadow_of,
     shadowed,
     tempered,
     unable,
 )
 from trilemma.experiments.certifying import certifications, certifying
+from trilemma.experiments.costing import costs
 from trilemma.experiments.declared import portable
 from trilemma.experiments.document import Json
 from trilemma.experiments.evaluation import Compare
 from trilemma.experiments.graph import Stage
 from trilemma.experiments.leaving_out import enough_members, leaving_out
+from trilemma.experiments.looking import budgeted, known_classes, looking
 from trilemma.experiments.plan import (
     NOT_RECORDED,
     Cell,
@@ -36,6 +39,7 @@ from trilemma.experiments.plan import (
     describe_recorded,
     recorded_cell,
 )
+from trilemma.experiments.probing import ProbeData, ProbeModel
 from trilemma.experiments.recorded import Predictions, read_recorded
 from trilemma.experiments.security import Secure
 from trilemma.experiments.shadowing import ShadowSplit, has_shadow
@@ -43,8 +47,6 @@ from trilemma.experiments.specs import Experiment, Supplied, Trained, experiment
 from trilemma.experiments.stages import (
     Fits,
     Own,
-    ProbeData,
-    ProbeModel,
     Source,
     Split,
     Train,
@@ -53,12 +55,14 @@ from trilemma.experiments.stages import (
 from trilemma.experiments.user_code import user_model_fingerprint
 from trilemma.experiments.user_model import load_user_model, state_fingerprint
 from trilemma.training.devices import devices_here
+from trilemma.training.privacy import opacus_here
+from trilemma.training.private import check_shareable
 
 
 def plan_trained(table: Mapping[str, Any]) -> tuple[list[Cell], Json]:
     """One cell for each model and seed, and what the document says about the experiment."""
     declared = experiment(table)
-    devices_here()  # what cannot be used is refused before any work starts
+    usable(declared)  # what cannot be used is refused before any work starts
     trained = any(isinstance(model, Trained) for model in declared.models.values())
     seeds = declared.seeds if trained else declared.seeds[:1]
     cells = [
@@ -70,7 +74,7 @@ def plan_trained(table: Mapping[str, Any]) -> tuple[list[Cell], Json]:
         "name": declared.name,
         "seeds": list(seeds),
         "spec": portable(dict(table)),
-        "data": {"name": type(declared.data).__name__},
+        "data": {"name": _data_names(declared)},
         "models": {name: describe(model) for name, model in declared.models.items()},
         "methods": {
             **{
@@ -83,6 +87,26 @@ def plan_trained(table: Mapping[str, Any]) -> tuple[list[Cell], Json]:
         "certificates": certifying(declared),
     }
     return cells, about
+
+
+def usable(declared: Experiment) -> None:
+    """Refuse devices that cannot be used, and private trainings without what they need.
+
+    Raises:
+        BadInput: devices that are none, or several for a private training.
+        MissingExtra: what uses devices, or Opacus, is not installed.
+    """
+    devices = devices_here()
+    for model in declared.models.values():
+        if isinstance(model, Trained) and model.recipe.privacy is not None:
+            opacus_here()
+            check_shareable(model.recipe, 1 if devices is None else devices.count)
+
+
+def _data_names(declared: Experiment) -> str:
+    """The data sets that models are trained on or asked about."""
+    asked = [n for n, model in declared.models.items() if not isinstance(model, Predictions)]
+    return ", ".join(dict.fromkeys(type(declared.data_of(name)).__name__ for name in asked))
 
 
 def robustness(declared: Experiment) -> Json:
@@ -111,8 +135,10 @@ def cell(declared: Experiment, name: str, seed: int) -> Cell:
         unshadowed = NOT_RECORDED if declared.shadow is not None else ""
         missing = {**found.missing, **undeclared(declared)}
         unretrained = "recorded predictions cannot be retrained" if declared.sensitivity else ""
-        return replace(found, missing=missing, unshadowed=unshadowed, unretrained=unretrained)
-    data = declared.needed_data()
+        unlooked = NOT_RECORDED if declared.analysis is not None else ""
+        found = replace(found, unretrained=unretrained, unlooked=unlooked)
+        return replace(found, missing=missing, unshadowed=unshadowed)
+    data = declared.data_of(name)
     split = Split(data=data, fingerprint=source_digest(data), seed=seed)
     source = tempered(origin_of(declared, split, name, seed), model.temperature)
     return Cell(
@@ -159,7 +185,8 @@ def inputs(declared: Experiment, split: Split, source: Source, name: str) -> tup
     shadows = [ShadowSplit(split=split, seed=split.seed)] if declared.shadow else []
     able = [] if own or not has_shadow(split.data) else shadows
     enough = () if own else enough_members(declared, split, split.seed)
-    return (split, *((found,) if own else ()), fits, *able, *enough)
+    known = known_classes(declared, split, split.seed)
+    return (split, *((found,) if own else ()), fits, *able, *enough, *known)
 
 
 def fingerprint(model: Supplied) -> str:
@@ -192,8 +219,10 @@ def evaluations(
         seed=seed,
         name=name,
         pool=referenced(declared, split, source, name),
-        copy=copied(declared, split, source, name),
+        copies=copied(declared, split, source, name),
         defences=getattr(declared.models[name], "defences", ()),
+        regression=regression_of(declared, name),
+        rows=declared.searched_rows,
     )
     target = replace(target, shadow=shadow_of(declared, target))
     missing = unable(declared, name)
@@ -216,8 +245,12 @@ def evaluations(
         "benign": target.accuracy(None, f"evaluate {name}, seed {seed}"),
         "adversarial": target.accuracy(measured, under) if measured else None,
         "thorough": compared(declared, target),
+        "costs": costs(target) if seed == declared.seeds[0] else {},
         **shadowed(declared, target),
         **leaving_out(declared, target),
+        "thresholds": thresholds(target, declared.attacks_on(name), declared.random_threshold),
+        "budgets": budgeted(declared, target),
+        **looking(declared, target),
     }
 
 

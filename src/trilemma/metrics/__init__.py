@@ -12,9 +12,14 @@ from trilemma.metrics.epsilon import epsilon_lower_bound
 from trilemma.metrics.estimate import Estimate, Metric, NotEvaluable
 from trilemma.metrics.held_out import Halves, HeldOut, halves, held_out
 from trilemma.metrics.histograms import confidence_histogram, loss_histogram
-from trilemma.metrics.leakage import MembershipMetrics, membership
+from trilemma.metrics.leakage import MembershipMetrics, auc, membership
 from trilemma.metrics.means import mean
 from trilemma.metrics.operating import precision_at, tpr_at
+from trilemma.metrics.other_labels import (
+    average_cross_entropy,
+    cross_entropies,
+    decision_distances,
+)
 from trilemma.metrics.radii import certified_shares
 from trilemma.metrics.rates import Flagged, accuracy, rate
 from trilemma.metrics.records import combine, to_json
@@ -47,6 +52,8 @@ __all__ = [
     "Sensitivity",
     "Transferred",
     "accuracy",
+    "auc",
+    "average_cross_entropy",
     "best_class_thresholds",
     "bootstrap",
     "certified_shares",
@@ -55,6 +62,8 @@ __all__ = [
     "class_thresholds",
     "combine",
     "confidence_histogram",
+    "cross_entropies",
+    "decision_distances",
     "difference",
     "epsilon_lower_bound",
     "halves",

@@ -119,3 +119,26 @@ class Flagged:
             (tpr.high + 1 - fpr.low) / 2,
             level,
         )
+
+    def f1(self, level: float = 0.95) -> Estimate:
+        """Harmonic mean of precision and recall, 2 hits / (hits + alarms + members).
+
+        Its precision is that among as many members and non-members as were judged. It grows with
+        the TPR and falls with the FPR, so that its interval follows from theirs, as that of the
+        balanced accuracy.
+
+        Example:
+            >>> Flagged(hits=3, members=4, alarms=1, nonmembers=4).f1().value
+            0.75
+        """
+        tpr, fpr = self.tpr((1 + level) / 2), self.fpr((1 + level) / 2)
+        return Estimate(
+            self._f1(tpr.value, fpr.value),
+            self._f1(tpr.low, fpr.high),
+            self._f1(tpr.high, fpr.low),
+            level,
+        )
+
+    def _f1(self, tpr: float, fpr: float) -> float:
+        hits = tpr * self.members
+        return 2 * hits / (hits + fpr * self.nonmembers + self.members)

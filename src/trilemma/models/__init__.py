@@ -8,8 +8,9 @@ from trilemma.models.certified import (
     expectation_bounds,
     robust_radius,
 )
+from trilemma.models.cost import flops, parameters
 from trilemma.models.lipschitz import UnitConvolution, spectral_bound
-from trilemma.models.networks import block_cnn, fashion_cnn, mlp, small_cnn, yale_cnn
+from trilemma.models.networks import block_cnn, fashion_cnn, mlp, pooled_cnn, small_cnn, yale_cnn
 from trilemma.models.pixel_dp import NoisyNetwork, PixelDP, noisy
 from trilemma.models.residual import plain_resnet, wide_resnet
 from trilemma.models.temperature import Tempered
@@ -27,10 +28,13 @@ __all__ = [
     "certified",
     "expectation_bounds",
     "fashion_cnn",
+    "flops",
     "load_weights",
     "mlp",
     "noisy",
+    "parameters",
     "plain_resnet",
+    "pooled_cnn",
     "read_weights",
     "refuse_foreign",
     "robust_radius",

@@ -54,13 +54,7 @@ def block_cnn(
         Song et al., "Privacy risks of securing machine learning models", CCS 2019, table 13 and
         appendix C (kernels of 4).
     """
-    if len(shape) != 3:
-        raise BadInput(
-            "convolutional network",
-            f"one input has shape {tuple(shape)}",
-            "It takes images (channels, height, width); for table rows take an MLP",
-        )
-    width, height, breadth = shape
+    width, height, breadth = _image(shape)
     layers: list[nn.Module] = []
     if halving == 4:
         side = _evenly(max(height, breadth), len(channels))
@@ -72,6 +66,45 @@ def block_cnn(
             layers += [nn.Conv2d(width, out, kernel, stride=stride, padding=1), nn.ReLU()]
             width = out
         height, breadth = math.ceil(height / 2), math.ceil(breadth / 2)
+    layers += [nn.Flatten(), *_connected([width * height * breadth, *hidden, classes])]
+    network = _initialised(nn.Sequential(*layers))
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
+
+
+def pooled_cnn(
+    shape: Sequence[int], classes: int, *, channels: Sequence[int], hidden: Sequence[int]
+) -> nn.Sequential:
+    """3x3 convolutions, each followed by a maximum over 2x2, then fully connected layers.
+
+    Args:
+        shape: (channels, height, width) of one input.
+        classes: how many logits.
+        channels: output channels, one number a convolution.
+        hidden: widths of the fully connected layers before the last.
+
+    Returns:
+        The network, ReLU after every layer but the last, drawn from torch's global generator;
+        its weights lie channels-last.
+
+    Raises:
+        BadInput: one input is not an image, or too small to be halved so often.
+
+    Example:
+        >>> net = pooled_cnn((3, 32, 32), 10, channels=(64, 128, 256, 512), hidden=(256, 256))
+        >>> sum(layer.numel() for layer in net.parameters())
+        2143882
+    """
+    width, height, breadth = _image(shape)
+    if min(height, breadth) >> len(channels) == 0:
+        raise BadInput(
+            "convolutional network",
+            f"images of {height}x{breadth} cannot be halved {len(channels)} times",
+            f"Give {1 << len(channels)} pixels each way at least, or fewer convolutions",
+        )
+    layers: list[nn.Module] = []
+    for out in channels:
+        layers += [nn.Conv2d(width, out, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+        width, height, breadth = out, height // 2, breadth // 2
     layers += [nn.Flatten(), *_connected([width * height * breadth, *hidden, classes])]
     network = _initialised(nn.Sequential(*layers))
     return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
@@ -130,6 +163,18 @@ def fashion_cnn(
     return block_cnn(
         shape, classes, channels=channels, convolutions=3, hidden=(200,), halving=halving
     )
+
+
+def _image(shape: Sequence[int]) -> tuple[int, int, int]:
+    """The shape, if it is an image's."""
+    if len(shape) != 3:
+        raise BadInput(
+            "convolutional network",
+            f"one input has shape {tuple(shape)}",
+            "It takes images (channels, height, width); for table rows take an MLP",
+        )
+    channels, height, breadth = shape
+    return channels, height, breadth
 
 
 def _evenly(side: int, halvings: int) -> int:

@@ -4,12 +4,14 @@ from trilemma.training.augmentation import Augmentation, Crop, Flip, augmented
 from trilemma.training.checkpoints import Checkpoint
 from trilemma.training.devices import Devices, launch
 from trilemma.training.fit import Step, fit
+from trilemma.training.history import Epoch
 from trilemma.training.objectives import (
     L1,
     L2,
     TRADES,
     AbstractInterpretation,
     Adversarial,
+    AdversarialRegularisation,
     Batch,
     DistributionalTraining,
     DomainAdaptation,
@@ -23,18 +25,22 @@ from trilemma.training.objectives import (
     Term,
     Verified,
 )
+from trilemma.training.privacy import DifferentialPrivacy, Spent
 from trilemma.training.recipes import (
     MLP,
     FashionCNN,
     PlainResNet,
+    PooledCNN,
     Recipe,
     SmallCNN,
     WideResNet,
     YaleCNN,
     build,
 )
+from trilemma.training.regression import Regressed, Stopping, regress
 from trilemma.training.schedule import SGD, Adam, Constant, Cosine, Steps
-from trilemma.training.train import Epoch, Trained, as_fit, train
+from trilemma.training.together import train_together
+from trilemma.training.train import Trained, as_fit, train
 from trilemma.training.validation import Validation, robust_accuracy
 
 __all__ = [
@@ -46,6 +52,7 @@ __all__ = [
     "AbstractInterpretation",
     "Adam",
     "Adversarial",
+    "AdversarialRegularisation",
     "Augmentation",
     "Batch",
     "Checkpoint",
@@ -53,6 +60,7 @@ __all__ = [
     "Cosine",
     "Crop",
     "Devices",
+    "DifferentialPrivacy",
     "DistributionalTraining",
     "DomainAdaptation",
     "Epoch",
@@ -63,12 +71,16 @@ __all__ = [
     "Natural",
     "Objective",
     "PlainResNet",
+    "PooledCNN",
     "Recipe",
+    "Regressed",
     "Scaled",
     "SmallCNN",
+    "Spent",
     "Standing",
     "Step",
     "Steps",
+    "Stopping",
     "Sum",
     "Term",
     "Trained",
@@ -81,6 +93,8 @@ __all__ = [
     "build",
     "fit",
     "launch",
+    "regress",
     "robust_accuracy",
     "train",
+    "train_together",
 ]

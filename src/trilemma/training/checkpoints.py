@@ -19,6 +19,7 @@ from trilemma.core.errors import BadInput
 from trilemma.models.weights import read_with_facts, save_weights
 
 NAME = "checkpoint.safetensors"
+OWN, RIVAL = "optimiser.", "rival."  # what the names of their moments begin with
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ def save_checkpoint(
     optimiser: Optimizer,
     rng: Generator,
     history: list[Any],
+    rival: Optimizer | None = None,
 ) -> None:
     """Write all that the next epoch depends on.
 
@@ -51,17 +53,19 @@ def save_checkpoint(
         optimiser: its state (moments, counts) is kept; settings are the recipe's.
         rng: its state is kept.
         history: JSON-able, one item for each epoch done.
+        rival: another optimiser, of which the same is kept.
     """
     numbers: dict[str, Any] = {}
     tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
     tensors["rng"] = rng.get_state()
-    for index, moments in optimiser.state_dict()["state"].items():
-        for name, value in moments.items():
-            where = f"{index}.{name}"
-            if isinstance(value, Tensor):
-                tensors[f"optimiser.{where}"] = value
-            else:
-                numbers[where] = value
+    for start, each in ((OWN, optimiser), *(((RIVAL, rival),) if rival else ())):
+        for index, moments in each.state_dict()["state"].items():
+            for name, value in moments.items():
+                where = f"{start}{index}.{name}"
+                if isinstance(value, Tensor):
+                    tensors[where] = value
+                else:
+                    numbers[where.removeprefix(OWN)] = value
     facts = {"identity": identity, "history": json.dumps(history), "numbers": json.dumps(numbers)}
     facts["digest"] = _digest(tensors, facts)
     folder.mkdir(parents=True, exist_ok=True)
@@ -69,7 +73,12 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, identity: str, model: nn.Module, optimiser: Optimizer, rng: Generator
+    folder: Path,
+    identity: str,
+    model: nn.Module,
+    optimiser: Optimizer,
+    rng: Generator,
+    rival: Optimizer | None = None,
 ) -> list[Any]:
     """Put model, optimiser and generator back to where `save_checkpoint` found them.
 
@@ -93,15 +102,16 @@ def load_checkpoint(
             "holds the checkpoint of another training (its recipe, objective, seed or data differ)",
             "Give an empty folder",
         )
-    state: dict[int, dict[str, Any]] = {}
-    for where, value in [
-        *((key.removeprefix("optimiser."), tensors[key]) for key in tensors if key[0] == "o"),
-        *json.loads(facts["numbers"]).items(),
-    ]:
-        index, name = where.split(".", 1)
-        state.setdefault(int(index), {})[name] = value
-    groups = optimiser.state_dict()["param_groups"]
-    optimiser.load_state_dict({"state": state, "param_groups": groups})
+    numbers = json.loads(facts["numbers"]).items()
+    kept = {**tensors, **{key if key[0] == "r" else f"{OWN}{key}": v for key, v in numbers}}
+    for start, each in ((OWN, optimiser), *(((RIVAL, rival),) if rival else ())):
+        state: dict[int, dict[str, Any]] = {}
+        for key, value in kept.items():
+            if key.startswith(start):
+                index, name = key.removeprefix(start).split(".", 1)
+                state.setdefault(int(index), {})[name] = value
+        groups = each.state_dict()["param_groups"]
+        each.load_state_dict({"state": state, "param_groups": groups})
     model.load_state_dict(
         {key.removeprefix("model."): tensors[key] for key in tensors if key.startswith("model.")}
     )

@@ -13,6 +13,7 @@ from trilemma.core.generators import global_from
 from trilemma.core.modes import training
 from trilemma.training.engine import ALONE, Engine, Given
 from trilemma.training.objectives import Batch, Term
+from trilemma.training.objectives.game import Game
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +43,7 @@ def fit(  # noqa: PLR0913
     clip_norm: float | None = None,
     first: int = 0,
     engine: Engine = ALONE,
+    game: Game | None = None,
 ) -> Iterator[Step]:
     """Train `model` in place, one step for each batch drawn; the caller logs, saves and stops.
 
@@ -63,6 +65,7 @@ def fit(  # noqa: PLR0913
         engine: where this process is one of several that train the model (`launch`): all are given
             the same batches and equal generators, and take the same steps. The model must be on
             the engine's device.
+        game: what adversarial regularisation plays with, where it is part of the loss.
 
     Yields:
         One `Step` after each update.
@@ -85,9 +88,10 @@ def fit(  # noqa: PLR0913
     for number, given in enumerate(batches, start=first):
         (x, y, standing), weight = engine.share(given)
         with training(model), global_from(rng):
-            batch = Batch(x, y, rng, strength=strength, box=box, standing=standing)
+            batch = Batch(x, y, rng, strength=strength, box=box, standing=standing, game=game)
             optimiser.zero_grad(set_to_none=True)
-            loss = weight * objective(model, batch)
+            # A private training may draw no row, and steps by its noise alone
+            loss = weight * (objective(model, batch) if len(x) else model(x).sum())
             loss.backward()
             value = engine.add_up(loss, model)
             norm = nn.utils.clip_grad_norm_(model.parameters(), clip_norm or math.inf)

@@ -4,7 +4,8 @@ import copy
 import dataclasses
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -12,54 +13,48 @@ from torch import Generator, Tensor, nn
 
 from trilemma.core.box import UNIT, Box
 from trilemma.core.dataset import Dataset
-from trilemma.core.errors import BadInput, TrainingCollapsed
+from trilemma.core.errors import BadInput
 from trilemma.core.generators import draw_seed, seeded
 from trilemma.core.keys import digest
 from trilemma.core.types import Classifier, Fit
-from trilemma.oracles import log_probabilities
 from trilemma.training.augmentation import augmented
 from trilemma.training.checkpoints import Checkpoint, load_checkpoint, save_checkpoint
 from trilemma.training.devices import Devices, Progress, launch, unheard
 from trilemma.training.engine import ALONE, Engine, Given, check_apart
 from trilemma.training.fit import fit
 from trilemma.training.full_strength import check_full_strength
+from trilemma.training.history import SAMPLE, Epoch, refuse_collapse, uninformed
 from trilemma.training.objectives import Standing, Term, check_targets
+from trilemma.training.objectives.game import Game
+from trilemma.training.playing import check_reference, draws, game_of
+from trilemma.training.privacy import Account, Spent
+from trilemma.training.private import (
+    account_for,
+    check_layers,
+    check_private,
+    check_shareable,
+    cost_so_far,
+    private_epoch,
+)
 from trilemma.training.recipes import Recipe, build
 from trilemma.training.schedule import optimiser_of, rate_share
 from trilemma.training.validation import Validation, best_of, spent, stream, withstood
 
-PATIENCE = 10  # epochs in a row at the loss of an uninformed answer before a collapse is called
-FEWEST = 3  # such epochs that make a collapse where the training ends before PATIENCE
-NEAR = 0.01  # relative distance from that loss; largest spread of answers that ignore the input
 SLACK = 1e-3  # by which a row of soft targets may miss the sum 1: float16 rounds so
-SAMPLE = 256  # rows that are asked whether the answers depend on the input
-
-
-@dataclass(frozen=True, kw_only=True)
-class Epoch:
-    """What one pass over the data did.
-
-    Args:
-        loss: mean over the rows, each before its step, in nats.
-        strength: share of an attack's radius.
-        learning_rate: of the optimiser.
-        robust_accuracy: on the validation rows after it, where there are some and the strength
-            is full.
-    """
-
-    loss: float
-    strength: float
-    learning_rate: float
-    robust_accuracy: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """A trained model, in eval mode, its epochs, and the devices it was trained on, if chosen."""
+    """A trained model, in eval mode, its epochs, and the devices it was trained on, if chosen.
+
+    `privacy` is what a private training cost: of all epochs that were declared, since neither an
+    early stop nor the choice of an epoch can be paid for with what it looked at.
+    """
 
     model: nn.Module
     history: tuple[Epoch, ...]
     devices: str = ""
+    privacy: Spent | None = None
 
     @property
     def kept(self) -> int:
@@ -81,6 +76,12 @@ class _Training:
     box: Box
     validation: Validation | None
     standing: Standing
+    account: Account | None
+    reference: Dataset | None
+
+    def spent(self) -> Spent | None:
+        """What all declared epochs cost."""
+        return None if self.account is None else self.account.after(self.recipe.epochs)
 
 
 def train(  # noqa: PLR0913
@@ -92,6 +93,7 @@ def train(  # noqa: PLR0913
     classes: int,
     box: Box = UNIT,
     validation: Validation | None = None,
+    reference: Dataset | None = None,
     checkpoint: Checkpoint | None = None,
     progress: Progress | None = None,
     devices: Devices | None = None,
@@ -111,6 +113,8 @@ def train(  # noqa: PLR0913
         box: the valid inputs.
         validation: rows on which it is decided which epoch's weights are kept, of those at full
             strength; None keeps the last one's. It changes no step.
+        reference: rows that are no members, which adversarial regularisation needs; others do not
+            look at them.
         checkpoint: where to save to, and to continue from; None for neither.
         progress: called after each epoch with epochs done, epochs in all, and a note.
         devices: on which the training runs; None is this process, on the CPU. Others change the
@@ -121,16 +125,28 @@ def train(  # noqa: PLR0913
             labels out of range; soft targets that are no distributions, or for a term that
             compares a true class with the others; an architecture that does not take such inputs;
             an objective that attacks or verifies, and a schedule that never reaches its full
-            radius; several devices, and a term or layer for which a batch cannot be shared.
-        MissingExtra: devices, and Lightning Fabric is not installed.
+            radius; several devices, and a term or layer for which a batch cannot be shared; a
+            private recipe, and a term or layer that mixes rows, or several devices; adversarial
+            regularisation without reference rows.
+        MissingExtra: devices, and Lightning Fabric is not installed; privacy, and Opacus is not.
         TrainingDiverged: the loss left the numbers.
         TrainingCollapsed: the model came to answer the same to every input.
     """
     _check(data, classes)
     check_targets(objective, data.y)
     check_full_strength(recipe, objective)
+    check_private(recipe, objective)
+    reference = check_reference(objective, reference)
+    if reference is not None:
+        _check(reference, classes, "reference")
+    check_shareable(recipe, 1 if devices is None else devices.count)
     standing = Standing(torch.randperm(len(data), generator=stream("standing", seed)), len(data))
-    training = _Training(recipe, objective, data, seed, classes, box, validation, standing)
+    account = account_for(recipe, len(data))
+    training = _Training(
+        recipe, objective, data, seed, classes, box, validation, standing, account, reference
+    )
+    if account is not None:
+        check_layers(_built(training), data.x[:2])
     if devices is None:
         return _carried_out(training, ALONE, checkpoint, progress or unheard)
     if devices.count > 1:
@@ -138,7 +154,7 @@ def train(  # noqa: PLR0913
     state, history, name = launch(devices, _there, training, checkpoint, progress=progress)
     model = _built(training)
     model.load_state_dict(state)
-    return Trained(model=model.eval(), history=history, devices=name)
+    return Trained(model=model.eval(), history=history, devices=name, privacy=training.spent())
 
 
 def _there(
@@ -158,30 +174,48 @@ def _carried_out(
     model = engine.place(_built(training, rng))
     # The best so far goes into the checkpoints beside the model
     best = [] if training.validation is None else [copy.deepcopy(model)]
-    kept = nn.ModuleList([model, *best])
+    game = _game(training, engine)
+    kept = nn.ModuleList([model, *best, *([] if game is None else [game.network])])
+    rival = None if game is None else game.optimiser
     optimiser = optimiser_of(recipe.optimiser, model.parameters())
     history: list[Epoch] = []
     identity = ""
     if checkpoint is not None:
         identity = _identity(training)
-        saved = load_checkpoint(checkpoint.folder, identity, kept, optimiser, rng)
+        saved = load_checkpoint(checkpoint.folder, identity, kept, optimiser, rng, rival)
         history = [Epoch(**each) for each in saved]
-    uninformed = _uninformed(data.y, training.classes)
+    answerless = uninformed(data.y, training.classes)
     last_save = time.monotonic()
     while not _ended(training, history):
-        history.append(_epoch(training, engine, model, optimiser, rng, len(history)))
+        history.append(_epoch(training, engine, model, optimiser, rng, len(history), game))
         if best and _best_yet(history):
-            kept[-1].load_state_dict(model.state_dict())
+            best[0].load_state_dict(model.state_dict())
         ended = _ended(training, history)
-        _refuse_collapse(history, model, engine.here(data.x[:SAMPLE]), uninformed, ended=ended)
+        refuse_collapse(history, model, engine.here(data.x[:SAMPLE]), answerless, ended=ended)
         if not engine.leads:
             continue
         if checkpoint is not None and time.monotonic() - last_save >= checkpoint.every_seconds:
             rows = [dataclasses.asdict(each) for each in history]
-            save_checkpoint(checkpoint.folder, identity, kept, optimiser, rng, rows)
+            save_checkpoint(checkpoint.folder, identity, kept, optimiser, rng, rows, rival)
             last_save = time.monotonic()
-        progress(len(history), recipe.epochs, f"loss {history[-1].loss:.4f}")
-    return Trained(model=kept[-1].eval(), history=tuple(history))
+        note = f"loss {history[-1].loss:.4f}{cost_so_far(training.account, len(history))}"
+        progress(len(history), recipe.epochs, note)
+    done = training.spent()
+    final = best[0] if best else model
+    return Trained(model=final.eval(), history=tuple(history), privacy=done)
+
+
+def _game(training: _Training, engine: Engine) -> Game | None:
+    return game_of(
+        training.recipe,
+        training.objective,
+        training.data,
+        training.reference,
+        training.seed,
+        classes=training.classes,
+        box=training.box,
+        engine=engine,
+    )
 
 
 def _built(training: _Training, rng: Generator | None = None) -> nn.Module:
@@ -205,33 +239,56 @@ def _epoch(
     optimiser: torch.optim.Optimizer,
     rng: Generator,
     epoch: int,
+    game: Game | None,
 ) -> Epoch:
-    recipe, rows = training.recipe, len(training.data)
+    recipe = training.recipe
     rate = recipe.optimiser.learning_rate * rate_share(recipe.course, epoch, recipe.epochs)
     for group in optimiser.param_groups:
         group["lr"] = rate
     share = recipe.strength(epoch)
-    steps = fit(
-        model,
-        _shuffled(training, rng),
-        training.objective,
-        optimiser,
-        rng=rng,
-        strength=share,
-        box=training.box,
-        clip_norm=recipe.clip_norm,
-        first=epoch * math.ceil(rows / recipe.batch),
-        engine=engine,
-    )
+    with _drawn(training, model, optimiser, rng, epoch) as (stepping, places):
+        steps = [
+            *fit(
+                model,
+                _given(training, places, rng),
+                training.objective,
+                stepping,
+                rng=rng,
+                strength=share,
+                box=training.box,
+                clip_norm=recipe.clip_norm,
+                first=epoch * math.ceil(len(training.data) / recipe.batch),
+                engine=engine,
+                game=game and dataclasses.replace(game, rng=draws(training.seed, epoch)),
+            )
+        ]
+    seen = sum(step.rows for step in steps)
     total = math.fsum(step.loss * step.rows for step in steps)
     score = _score(training, engine, model) if share == 1 else None
-    return Epoch(loss=total / rows, strength=share, learning_rate=rate, robust_accuracy=score)
+    return Epoch(
+        loss=total / max(seen, 1), strength=share, learning_rate=rate, robust_accuracy=score
+    )
 
 
-def _shuffled(training: _Training, rng: Generator) -> Iterator[Given]:
+def _drawn(
+    training: _Training,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    rng: Generator,
+    epoch: int,
+) -> AbstractContextManager[tuple[torch.optim.Optimizer, Iterable[Tensor]]]:
+    """What steps, and the places of the rows of each step: all rows once, or as privacy draws."""
+    account = training.account
+    if account is None:
+        order = torch.randperm(len(training.data), generator=rng)
+        return nullcontext((optimiser, order.split(training.recipe.batch)))
+    secret = f"noise of epoch {epoch}"
+    return private_epoch(account, training.objective, model, optimiser, rng, secret, training.seed)
+
+
+def _given(training: _Training, places: Iterable[Tensor], rng: Generator) -> Iterator[Given]:
     recipe, data, box = training.recipe, training.data, training.box
-    order = torch.randperm(len(data), generator=rng)
-    for index in order.split(recipe.batch):
+    for index in places:
         x = augmented(data.x[index], recipe.augmentation, rng, box)
         yield x, data.y[index], training.standing[index]
 
@@ -261,55 +318,12 @@ def _ended(training: _Training, history: Sequence[Epoch]) -> bool:
     return len(history) >= training.recipe.epochs or spent(_scores(history), patience)
 
 
-def _uninformed(y: Tensor, classes: int) -> tuple[float, ...]:
-    """The loss of answers that ignore the input, in nats.
-
-    Of the classes' shares (those of the labels, or the mean of soft targets) that is their
-    entropy, the least that such an answer reaches; of the uniform distribution it is ln k. Both
-    are the same where the classes are balanced.
-    """
-    soft = y.dim() == 2
-    shares = y.double().mean(0) if soft else torch.bincount(y, minlength=classes).double() / len(y)
-    entropy = -float(torch.special.xlogy(shares, shares).sum())
-    return tuple(loss for loss in (entropy, math.log(classes)) if loss > 0)
-
-
-def _refuse_collapse(
-    history: Sequence[Epoch],
-    model: nn.Module,
-    x: Tensor,
-    uninformed: tuple[float, ...],
-    *,
-    ended: bool,
-) -> None:
-    """Raise where the loss stays that of an uninformed answer and the answers ignore the input.
-
-    Short of PATIENCE epochs at full strength only the end of the training tells: a model that was
-    still to leave this loss has then had its time, if it had FEWEST such epochs and no other.
-    """
-    full = [each for each in history if each.strength == 1]
-    recent = full[-PATIENCE:]
-    if len(recent) < (FEWEST if ended else PATIENCE):
-        return
-    if not all(any(abs(each.loss - h) <= NEAR * h for h in uninformed) for each in recent):
-        return
-    answers = log_probabilities(model, x).exp()
-    if (answers.amax(0) - answers.amin(0)).max() <= NEAR:
-        last = history[-1]
-        raise TrainingCollapsed(
-            epoch=len(history),
-            loss=last.loss,
-            chance=min(uninformed, key=lambda h: abs(last.loss - h)),
-            learning_rate=last.learning_rate,
-        )
-
-
-def _check(data: Dataset, classes: int) -> None:
+def _check(data: Dataset, classes: int, what: str = "training data") -> None:
     if len(data) == 0:
-        raise BadInput("training data", "has no rows", "Give at least one")
+        raise BadInput(what, "has no rows", "Give at least one")
     if data.x.dtype != torch.get_default_dtype():
         raise BadInput(
-            "training data",
+            what,
             f"inputs are {data.x.dtype}, the weights {torch.get_default_dtype()}",
             f"Give x.to({torch.get_default_dtype()})",
         )
@@ -319,7 +333,7 @@ def _check(data: Dataset, classes: int) -> None:
     low, high = int(data.y.min()), int(data.y.max())
     if low < 0 or high >= classes:
         raise BadInput(
-            "training data",
+            what,
             f"labels span {low} to {high} with {classes} classes",
             f"Labels must lie in 0 to {classes - 1}",
         )
@@ -351,5 +365,6 @@ def _identity(training: _Training) -> str:
             training.classes,
             training.box,
             known,
+            *(() if training.reference is None else (training.reference,)),
         )
     )

@@ -31,8 +31,11 @@ from trilemma.attacks.membership.early_decisions import (
     Decided,
     Decline,
     EarlyDecisions,
+    Preparation,
+    decided,
     decline,
     early_decisions,
+    prepared,
 )
 from trilemma.attacks.membership.gap import Gap, gap
 from trilemma.attacks.membership.lira import (
@@ -56,6 +59,16 @@ from trilemma.attacks.membership.noise_robustness import (
     GaussianNoise,
     NoiseRobustness,
     noise_robustness,
+)
+from trilemma.attacks.membership.quantile_regression import (
+    Criterion,
+    Gaussian,
+    Pinball,
+    QuantileRegression,
+    Regress,
+    Regression,
+    criterion,
+    quantile_regression,
 )
 from trilemma.attacks.membership.random_threshold import (
     GaussianPixels,
@@ -96,13 +109,16 @@ Signal: TypeAlias = (
     | VerifiedConfidence
     | Gap
     | BoundaryDistance
+    | EarlyDecisions
     | NoiseRobustness
     | AugmentationRobustness
     | SmoothedRadius
     | Statistic
 )
 Learned: TypeAlias = ModelInference  # from rows whose membership is known
-Membership: TypeAlias = Signal | Learned | Calibrated | TransferAttack | ScoreNetwork
+Membership: TypeAlias = (
+    Signal | Learned | Calibrated | TransferAttack | ScoreNetwork | QuantileRegression
+)
 
 
 class Access(Enum):
@@ -149,6 +165,18 @@ def _gap(
     return gap(target, x, y)
 
 
+def _early(
+    target: Classifier | Oracle,
+    x: Rows,
+    y: Labels,
+    config: EarlyDecisions,
+    *,
+    box: Box,
+    rng: Generator,
+) -> PerRow:
+    return early_decisions(target, x, y, config, box=box, rng=rng).score
+
+
 def _augmentations(
     target: Classifier | Oracle,
     x: Rows,
@@ -169,6 +197,7 @@ METHODS: Mapping[type[Signal], Method] = {
     Gap: Method(signal=_gap, needs=Access.ORACLE),
     SmoothedRadius: Method(signal=smoothed_radius, needs=Access.ORACLE),
     BoundaryDistance: Method(signal=boundary_distance, needs=Access.ORACLE),
+    EarlyDecisions: Method(signal=_early, needs=Access.ORACLE),
     NoiseRobustness: Method(signal=noise_robustness, needs=Access.ORACLE),
     AugmentationRobustness: Method(signal=_augmentations, needs=Access.ORACLE),
 }
@@ -193,12 +222,14 @@ __all__ = [
     "Calibrated",
     "Calibration",
     "Confidence",
+    "Criterion",
     "Decided",
     "Decline",
     "EarlyDecisions",
     "Entropy",
     "Examples",
     "Gap",
+    "Gaussian",
     "GaussianNoise",
     "GaussianPixels",
     "Known",
@@ -214,9 +245,14 @@ __all__ = [
     "NoiseRobustness",
     "PerRowVariance",
     "Perturbations",
+    "Pinball",
     "PooledVariance",
     "Population",
+    "Preparation",
+    "QuantileRegression",
     "RandomThreshold",
+    "Regress",
+    "Regression",
     "Rotations",
     "ScoreNetwork",
     "Signal",
@@ -234,6 +270,8 @@ __all__ = [
     "base",
     "boundary_distance",
     "confidence",
+    "criterion",
+    "decided",
     "decline",
     "early_decisions",
     "gap",
@@ -241,6 +279,8 @@ __all__ = [
     "model_inference",
     "noise_robustness",
     "perturbations",
+    "prepared",
+    "quantile_regression",
     "random_perturbations",
     "random_threshold",
     "relabelled",

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass as record
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, TypeAlias
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,10 +13,17 @@ from torch import Generator, Tensor
 from trilemma.attacks.evasion import Boundary
 from trilemma.attacks.evasion.questions import Until
 from trilemma.attacks.membership.boundary_distance import BoundaryDistance, perturbations
+from trilemma.attacks.membership.random_threshold import (
+    RandomThreshold,
+    random_perturbations,
+    top_percentile,
+)
 from trilemma.core.box import UNIT, Box
 from trilemma.core.errors import BadInput
 from trilemma.core.types import Classifier, Labels, PerRow, Rows
 from trilemma.oracles import Oracle
+
+Distance: TypeAlias = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 FINEST = 1e-3  # of a distance: smaller declines are not told apart
 
@@ -33,16 +40,16 @@ class EarlyDecisions:
 
     Args:
         attack: search and norm, which must be the search's own: only that distance never grows.
-        threshold: on the distance, in the norm's unit, at least 0: of `random_threshold`, or of
-            rows whose membership is known.
+        threshold: on the distance, in the norm's unit, at least 0, from rows whose membership is
+            known; or how random images are drawn that give one.
         confidence: that a row which is called a member early would not have ended at or below
             the threshold, in (0, 1).
     """
 
     REVISION: ClassVar[int] = 1
 
-    attack: BoundaryDistance
-    threshold: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    attack: BoundaryDistance = Field(default_factory=BoundaryDistance)
+    threshold: Distance | RandomThreshold = Field(default_factory=RandomThreshold)
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.95
 
     def __post_init__(self) -> None:
@@ -58,8 +65,10 @@ class Decided:
         member: (n,) whether the distance is larger than the threshold.
         certain: (n,) whether the search with its full budget is sure to end on the same side. The
             others were called members early, or the oracle's own budget ran out on them.
-        distance: (n,) found until then, float64. No score to rank rows by, since they were not
-            asked about equally long.
+        distance: (n,) found until then, float64.
+        score: (n,) float64, to rank rows by: the distance that the full budget would probably find,
+            which is that found until then times how far the known rows' shrank from there on,
+            half of them further. Larger than the threshold where `member`.
         queries: (n,) that were spent.
         saved: (n,) that the full budget would have spent beyond these.
     """
@@ -67,6 +76,7 @@ class Decided:
     member: Bool[Tensor, " n"]
     certain: Bool[Tensor, " n"]
     distance: PerRow
+    score: PerRow
     queries: Int[Tensor, " n"]
     saved: Int[Tensor, " n"]
 
@@ -79,15 +89,40 @@ class Decline:
         budgets: (t,) numbers of queries, increasing.
         least: (t,) in [0, 1]: the final distance is at least this share of that after so many
             queries, for a share `confidence` of rows at all budgets at once.
+        typical: (t,) in [least, 1]: the median of that share.
     """
 
     budgets: Int[Tensor, " t"]
     least: Float[Tensor, " t"]
+    typical: Float[Tensor, " t"]
 
     def after(self, queries: Int[Tensor, " r"]) -> PerRow:
-        """(r,) the share after these numbers of queries; 0 before the first budget."""
+        """(r,) the least share after these numbers of queries; 0 before the first budget."""
+        return self._at(self.least, queries)
+
+    def usually(self, queries: Int[Tensor, " r"]) -> PerRow:
+        """(r,) the median share after these numbers of queries; 1 before any row has started."""
+        found = self._at(self.typical, queries)
+        return found.where(found > 0, 1.0)
+
+    def _at(self, shares: Float[Tensor, " t"], queries: Int[Tensor, " r"]) -> Float[Tensor, " r"]:
         column = torch.searchsorted(self.budgets, queries, right=True) - 1
-        return self.least[column.clamp(min=0)].masked_fill(column < 0, 0.0)
+        return shares[column.clamp(min=0)].masked_fill(column < 0, 0.0)
+
+
+@record(frozen=True, kw_only=True, eq=False)
+class Preparation:
+    """What early decisions need to know before the first row.
+
+    Args:
+        threshold: on the distance.
+        decline: how far distances shrink; None where no row is called a member early.
+        queries: that were spent to know it.
+    """
+
+    threshold: float
+    decline: Decline | None
+    queries: int
 
 
 def early_decisions(
@@ -95,7 +130,7 @@ def early_decisions(
     x: Rows,
     y: Labels,
     config: EarlyDecisions,
-    known: Boundary | None,
+    known: Boundary | None = None,
     *,
     box: Box = UNIT,
     rng: Generator,
@@ -115,12 +150,9 @@ def early_decisions(
         x: (n, *x) inputs inside `box`.
         y: (n,) true labels.
         config: attack, threshold and confidence.
-        known: what the same search, with its full budget, found for rows of the kind: random
-            images (`random_perturbations(...).boundary`), or the attacker's own. The confidence
-            holds as far as the distances of the rows that are judged shrink like theirs. None:
-            no row is called a member before its budget is spent.
+        known: as `prepared`.
         box: the valid inputs.
-        rng: the search's randomness.
+        rng: draws the random images, if any, then the search's randomness.
 
     Returns:
         See `Decided`. A row's result depends on no other: rows are decided at the ends of their
@@ -128,24 +160,77 @@ def early_decisions(
 
     Raises:
         BadInput: inputs outside the box, labels that the oracle does not know, too few known
-            rows for the confidence.
+            rows for the confidence, no random image whose label could be turned.
 
     Source:
         The certain rule follows from algorithm 2 of Li & Zhang 2021, whose search never gives a
         point up for a farther one. The other is split conformal prediction, as in Lei et al.,
         "Distribution-free predictive inference for regression", JASA 2018, section 2.2.
     """
-    full, shrinking = config.attack.search.max_queries, None
-    if known is not None:
-        shrinking = decline(known, full, config.confidence)
-    until = _rule(config.threshold, shrinking)
+    before = prepared(target, x, config, known, box=box, rng=rng)
+    return decided(target, x, y, config, before, box=box, rng=rng)
+
+
+def prepared(
+    target: Classifier | Oracle,
+    like: Rows,
+    config: EarlyDecisions,
+    known: Boundary | None = None,
+    *,
+    box: Box = UNIT,
+    rng: Generator,
+) -> Preparation:
+    """The threshold, and how far distances shrink.
+
+    Args:
+        target: as `early_decisions`.
+        like: (n, *x) inputs of whose shape, type and device the random images are.
+        config: attack, threshold and confidence.
+        known: what the same search, with its full budget, found for rows of the kind: the
+            attacker's own, or random images (`random_perturbations(...).boundary`). The confidence
+            holds as far as the distances of the rows that are judged shrink like theirs. None:
+            the random images of the threshold; where it is a number, no row is called a member
+            before its budget is spent.
+        box: the valid inputs.
+        rng: draws the random images, if any, then the search's randomness.
+    """
+    threshold, spent = config.threshold, 0
+    if isinstance(threshold, RandomThreshold):
+        images = random_perturbations(target, like, config.attack, threshold, box=box, rng=rng)
+        spent = int(images.boundary.queries.sum()) + threshold.samples  # one for each label
+        threshold = top_percentile(images.scores, threshold.percentile)
+        known = images.boundary if known is None else known
+    if known is None:
+        return Preparation(threshold=threshold, decline=None, queries=spent)
+    shrinking = decline(known, config.attack.search.max_queries, config.confidence)
+    return Preparation(threshold=threshold, decline=shrinking, queries=spent)
+
+
+def decided(
+    target: Classifier | Oracle,
+    x: Rows,
+    y: Labels,
+    config: EarlyDecisions,
+    before: Preparation,
+    *,
+    box: Box = UNIT,
+    rng: Generator,
+) -> Decided:
+    """`early_decisions` from what was prepared; rows may so be judged some at a time."""
+    full, threshold, shrinking = config.attack.search.max_queries, before.threshold, before.decline
+    until = _rule(threshold, shrinking)
     found = perturbations(target, x, y, config.attack, box=box, rng=rng, until=until).boundary
     early = until(found.queries, found.distance) & (found.queries < full)
-    member = found.distance > config.threshold
+    distance = found.distance.double()
+    member = distance > threshold
+    likely = distance
+    if shrinking is not None:
+        likely = distance.where(~early, distance * shrinking.usually(found.queries))
     return Decided(
         member=member,
         certain=~(member & early) & ~found.exhausted,
-        distance=found.distance.double(),
+        distance=distance,
+        score=likely,
         queries=found.queries,
         # a row that the target is wrong about costs 1 query in any case
         saved=(full - found.queries).where(early & (found.distance > 0), 0),
@@ -206,4 +291,5 @@ def decline(known: Boundary, max_queries: int, confidence: float) -> Decline:
     s = (others / shape).amax(1).sort().values
     level = s[math.ceil((len(s) + 1) * confidence * (1 - 1e-12)) - 1]
     least = (-level * shape).exp().where(shape.isfinite(), 0.0)
-    return Decline(budgets=known.budgets, least=least)
+    middle = log.masked_fill(~started, math.nan).nanquantile(0.5, dim=0).nan_to_num(math.inf)
+    return Decline(budgets=known.budgets, least=least, typical=(-middle).exp().clamp(min=least))

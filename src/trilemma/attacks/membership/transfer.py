@@ -1,12 +1,15 @@
 """The transfer attack: membership that a shadow model learnt from labels (Li & Zhang 2021)."""
 
+from dataclasses import field
 from typing import ClassVar
 
 from jaxtyping import Float
 from pydantic.dataclasses import dataclass
 from torch import Generator, Tensor
 
+from trilemma.attacks.membership.smoothed_radius import SmoothedRadius, smoothed_radius
 from trilemma.attacks.membership.statistics import Loss, Statistic, statistic_signal
+from trilemma.core.box import UNIT, Box
 from trilemma.core.dataset import Dataset
 from trilemma.core.types import Fit, Labels, PerRow, Rows
 from trilemma.oracles import Oracle
@@ -23,12 +26,15 @@ class TransferAttack:
     Source: Li & Zhang 2021, algorithm 1.
 
     Args:
-        statistic: of the shadow model's answer.
+        statistic: of the shadow model's answer, or its certified radius (the paper's table 5).
+        copy: which of the shadow models that an experiment declares (`copies`); empty for one that
+            is trained as the target is, on all shadow rows.
     """
 
     REVISION: ClassVar[int] = 1
 
-    statistic: Statistic = Loss()
+    statistic: Statistic | SmoothedRadius = Loss()
+    copy: str = field(default="", metadata={"counts": "unless default"})
 
 
 def relabelled(oracle: Oracle, shadow: Rows) -> Dataset:
@@ -52,6 +58,7 @@ def transfer_attack(
     config: TransferAttack | None = None,
     *,
     fit: Fit,
+    box: Box = UNIT,
     rng: Generator,
 ) -> PerRow:
     """How much surer a shadow model of the target is of each row, from the target's labels alone.
@@ -65,7 +72,8 @@ def transfer_attack(
         shadow: (m, *x) other inputs of the same kind.
         config: variant.
         fit: trains the shadow model, of any architecture.
-        rng: of the training.
+        box: the valid inputs.
+        rng: of the training, then of the certified radius.
 
     Returns:
         (n,), larger means likelier a member.
@@ -87,4 +95,6 @@ def transfer_attack(
     """
     config = config or TransferAttack()
     model = fit(relabelled(oracle, shadow), rng)
+    if isinstance(config.statistic, SmoothedRadius):
+        return smoothed_radius(model, x, y, config.statistic, box=box, rng=rng)
     return statistic_signal(model, x, y, config.statistic)

@@ -12,6 +12,7 @@ MEANINGS = {
     "null": "The null run, non-members against non-members, does not look like guessing",
     "normalisation": "The model may expect inputs in another range than it was given",
     "determinism": "The model answers identical inputs differently",
+    "privacy": "An attack measured more than the differential privacy that was promised allows",
     "gradient_masking": "AutoAttack finds adversarial examples to which the model's gradients do"
     " not lead, which looks like gradient masking. What rests on gradients (accuracy under PGD,"
     " membership from adversarial inputs) may understate what an attacker can do; for robustness,"

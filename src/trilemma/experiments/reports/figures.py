@@ -1,6 +1,7 @@
 """The report's plots as plain Plotly specifications, each with its words and its table.
 
-Colours are the names of CSS variables (`--series-1`): the page fills them in for its theme.
+Colours are the names of CSS variables (`--series-1`, or `--series-1/0.2` for a faint one): the
+page fills them in for its theme.
 """
 
 import html

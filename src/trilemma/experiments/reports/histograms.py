@@ -67,7 +67,7 @@ def confidences(document: Document) -> list[Figure]:
 def security(document: Document) -> list[Figure]:
     """Losses of secure and of insecure non-members as they are: one plot a model (fig. 7)."""
     drawn = [
-        _Panel(
+        Panel(
             id=f"security-{index}",
             group="security",
             title=f"{titles(document)[name]}: loss, secure and insecure non-members",
@@ -78,12 +78,21 @@ def security(document: Document) -> list[Figure]:
         for index, (name, model) in enumerate(document["models"].items())
         if "loss" in model.get("security", {})
     ]
-    return _panels(drawn, "loss", "Cross-entropy loss (nats)", SECURITY)
+    return panels(drawn, "loss", "Cross-entropy loss (nats)", SECURITY)
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Panel:
-    """One histogram; those of a group share a scale."""
+class Panel:
+    """One histogram; those of a group share a scale, unless that dwarfs one of them.
+
+    Args:
+        id: unique in the page.
+        group: of a shared scale.
+        title: of the plot.
+        caption: of its table.
+        histogram: as in the document.
+        seed: whose rows are counted; None for those of recorded predictions.
+    """
 
     id: str
     group: str
@@ -96,11 +105,11 @@ class _Panel:
 def _all(document: Document, part: str, what: str, unit: str) -> list[Figure]:
     order = attacks(document)
     drawn = sorted(curves(document, part), key=lambda each: (order.index(each[2]), each[0]))
-    panels = []
+    every = []
     for index, model, attack, curve in drawn:
         name, method = titles(document)[model], method_title(document, attack)
-        panels.append(
-            _Panel(
+        every.append(
+            Panel(
                 id=f"{part}-{order.index(attack)}-{index}",
                 group=attack,
                 title=f"{name}: {method}, {what}",
@@ -109,10 +118,18 @@ def _all(document: Document, part: str, what: str, unit: str) -> list[Figure]:
                 seed=drawn_seed(document, curve),
             )
         )
-    return _panels(panels, what, unit, MEMBERSHIP)
+    return panels(every, what, unit, MEMBERSHIP)
 
 
-def _panels(drawn: Sequence[_Panel], what: str, unit: str, sides: Sides) -> list[Figure]:
+def panels(drawn: Sequence[Panel], what: str, unit: str, sides: Sides) -> list[Figure]:
+    """One plot a histogram, all with the same upward axis.
+
+    Args:
+        drawn: the histograms.
+        what: is counted, in a sentence.
+        unit: of it, for the axis.
+        sides: of each histogram.
+    """
     top = max((_top(panel.histogram, sides) for panel in drawn), default=1.0)
     least = min((_least(panel.histogram, sides) for panel in drawn), default=1.0)
     reaches = _reaches(drawn)
@@ -233,7 +250,7 @@ def _end(edges: Sequence[Number | None]) -> float:
     return (edges[0] or 0.0) + (len(edges) - 1) * width if width else 0.0
 
 
-def _reaches(drawn: Sequence[_Panel]) -> dict[str, float]:
+def _reaches(drawn: Sequence[Panel]) -> dict[str, float]:
     """Group -> where its axes end: at one value for all models, unless that dwarfs one of them."""
     ends: dict[str, list[float]] = {}
     for panel in drawn:

@@ -16,8 +16,18 @@ from jinja2 import DictLoader, Environment, StrictUndefined
 from markupsafe import Markup
 
 from trilemma.core.errors import TrilemmaError
-from trilemma.experiments.reports import histograms, security, sensitivity, tables
+from trilemma.experiments.reports import (
+    closer,
+    histograms,
+    pictures,
+    promises,
+    security,
+    sensitivity,
+    tables,
+)
+from trilemma.experiments.reports.budgets import budgets
 from trilemma.experiments.reports.certified import certified
+from trilemma.experiments.reports.costs import costs
 from trilemma.experiments.reports.document import Document
 from trilemma.experiments.reports.figures import Figure, titles
 from trilemma.experiments.reports.glance import glance
@@ -38,6 +48,7 @@ CHECKS = {
     "normalisation": "Input range",
     "determinism": "Determinism",
     "gradient_masking": "Gradient masking",
+    "privacy": "Differential privacy",
 }
 EXPLAINED = {
     "blind": "A classifier that never asks the model: if it beats chance, the split leaks.",
@@ -45,6 +56,7 @@ EXPLAINED = {
     "null": "Non-members against non-members: an attack must not find anything here.",
     "normalisation": "Whether the model expects the input range that it was given.",
     "determinism": "Whether identical inputs get identical answers.",
+    "privacy": "Whether any attack measured a larger epsilon than the training promises.",
     "gradient_masking": "Whether AutoAttack finds adversarial examples that gradients do not lead"
     " to: more than 5 points of accuracy fewer than PGD leaves, on the same rows.",
 }
@@ -72,14 +84,18 @@ def render_html(document: Document) -> str:
             incomplete=incomplete(document) if document["status"] == "incomplete" else "",
             figures=figures,
             secure=security.counts(document),
+            unseen=pictures.unseen(document),
             grid=tables.side_by_side(document),
             more_grids=[*tables.each_seed(document), *tables.each_label(document)],
             accuracies=accuracies(document).values(),
             metrics=[
+                *([promises.KIND] if promises.promises(document["models"].values()) else []),
                 *security.quantities(document, security.ALL).values(),
                 *sensitivity.quantities(document, sensitivity.ALL).values(),
+                *closer.quantities(document, closer.ALL).values(),
                 *(quantity(name) for name in tables.metric_names(document)),
             ],
+            costs=costs(document),
             spec=_yaml(document["provenance"]["spec"]),
             checks=CHECKS,
             explained=EXPLAINED,
@@ -137,6 +153,11 @@ def _figures(document: Document) -> Mapping[str, Sequence[Figure]]:
         "certified": certified(document),
         "roc": [curve] if curve else [],
         "sensitivity": sensitivity.sensitivities(document),
+        "budgets": budgets(document),
+        "answers": closer.answers(document),
+        "losses": closer.losses(document),
+        "features": pictures.features(document),
+        "paths": pictures.paths(document),
         "loss": histograms.losses(document),
         "confidence": histograms.confidences(document),
         "security": histograms.security(document),
@@ -157,7 +178,7 @@ def _policy(scripts: Sequence[str]) -> str:
 
 @cache
 def _environment() -> Environment:
-    names = ("report.html.j2", "macros.html.j2", "evidence.html.j2")
+    names = ("report.html.j2", "macros.html.j2", "evidence.html.j2", "closer.html.j2")
     environment = Environment(
         loader=DictLoader({name: _asset(name) for name in names}),
         autoescape=True,

@@ -1,12 +1,15 @@
 """The audit as a compact summary in GitHub-flavoured Markdown: for a pull request, a job's page."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from trilemma.experiments.reports import certified, security, sensitivity
+from trilemma.experiments.reports import budgets, certified, closer, security, sensitivity
+from trilemma.experiments.reports.costs import costs
 from trilemma.experiments.reports.document import Document
 from trilemma.experiments.reports.figures import attacks, method_title, titles
+from trilemma.experiments.reports.promises import KIND, promises
 from trilemma.experiments.reports.quantities import (
     Metric,
     Quantity,
@@ -23,7 +26,7 @@ METRICS = (
     *("tpr_at_fpr_0.1", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001"),
 )
 SOMETIMES = (
-    *("class_threshold_accuracy", "shadow_threshold_accuracy"),
+    *("class_threshold_accuracy", "shadow_threshold_accuracy", "random_threshold_accuracy"),
     *("shadow_tpr_at_fpr_0.01", "shadow_fpr_at_fpr_0.01", "shadow_precision_at_prior_0.01"),
 )
 ABSENT: Metric = {"not_evaluable": "not part of this audit"}
@@ -80,22 +83,37 @@ def _table(document: Document) -> Iterator[str]:
     models = list(document["models"].values())
     for name, kind in accuracies(document).items():
         yield _row(kind, kind.label, [model["accuracy"].get(name, ABSENT) for model in models])
-    for name, kind in security.quantities(document).items():
-        found = [security.numbers(model).get(name, ABSENT) for model in models]
-        yield _row(kind, kind.label, found)
-    for name, kind in sensitivity.quantities(document).items():
-        found = [sensitivity.numbers(model).get(name, ABSENT) for model in models]
-        yield _row(kind, kind.label, found)
+    if promised := promises(models):
+        cells = [_cell(replace(each, interval=escaped(each.interval))) for each in promised]
+        yield f"| {escaped(KIND.label)} | {' | '.join(cells)} |"
+    for part in (security, sensitivity, closer):
+        for name, kind in part.quantities(document).items():
+            found = [part.numbers(model).get(name, ABSENT) for model in models]
+            yield _row(kind, kind.label, found)
     for shares in certified.by_radius(document):
         yield f"| **{escaped(shares.title)}** |" + " |" * len(models)
         for radius, metrics in shares.rows:
             yield _row(certified.KIND, f"radius {radius:.4g}", list(metrics))
+    yield from _costs(document)
+    yield from _attacks(document, models)
+
+
+def _attacks(document: Document, models: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+    """What each attack found; of attacks that follow the boundary also with fewer queries."""
+    asked = {each.attack: each for each in budgets.rows(document)}
     for attack in attacks(document):
         yield f"| **{escaped(method_title(document, attack))}** |" + " |" * len(models)
         for name in (*METRICS, *measured(document, SOMETIMES, attack)):
             kind = quantity(name)
             found = [model["membership"].get(attack, {}).get(name, ABSENT) for model in models]
             yield _row(kind, kind.label, found)
+        for name, metrics in asked[attack].every() if attack in asked else ():
+            yield _row(budgets.KIND, name, list(metrics))
+
+
+def _costs(document: Document) -> Iterator[str]:
+    for said, cells in costs(document):
+        yield f"| {escaped(said)} | {' | '.join(map(escaped, cells))} |"
 
 
 def _row(kind: Quantity, name: str, metrics: list[Metric]) -> str:

@@ -151,6 +151,12 @@ MEMBERSHIP: Mapping[str, Quantity] = {
         ),
         chance=0.5,
     ),
+    "random_threshold_accuracy": Quantity(
+        label="Attack accuracy, threshold from random images",
+        short="Random images",
+        meaning="The same with a threshold that the distances of random images give: no data.",
+        chance=0.5,
+    ),
     "advantage": Quantity(
         label="Membership advantage",
         short="Advantage",
@@ -160,10 +166,7 @@ MEMBERSHIP: Mapping[str, Quantity] = {
     "auc": Quantity(
         label="AUC",
         short="AUC",
-        meaning=(
-            "Probability that a member scores higher than a non-member, both drawn at random; a tie"
-            " counts half."
-        ),
+        meaning="Probability that a member scores higher than a non-member; a tie counts half.",
         chance=0.5,
         factor=1.0,
         unit="",
@@ -205,7 +208,8 @@ AT_LEVEL: Mapping[str, Quantity] = {  # metrics at a rate or share, which follow
         short="Shadow TPR, {}",
         meaning=(
             "Share of members recognised at the threshold that takes at most {} of the shadow"
-            " models' non-members for members; no row of the model itself is looked at for it."
+            " models' non-members for members (a quantile regression: of rows that it held out);"
+            " no row of the model itself is looked at for it."
         ),
         chance=0.0,
     ),

@@ -5,9 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from trilemma.experiments.methods import OPERATING
-from trilemma.experiments.reports import security, sensitivity
+from trilemma.experiments.reports import closer, security, sensitivity
 from trilemma.experiments.reports.document import Document
 from trilemma.experiments.reports.figures import attacks, method_title, titles
+from trilemma.experiments.reports.promises import KIND, promises
 from trilemma.experiments.reports.quantities import (
     MEMBERSHIP,
     Metric,
@@ -21,9 +22,10 @@ from trilemma.experiments.reports.quantities import (
 ABSENT: Metric = {"not_evaluable": "not part of this audit"}
 LEFT_OUT = "Single members left out of the training"
 TOLD = "Secure and insecure test rows"
+CLOSER = "A closer look"
 RANKS = (  # order of the metrics; what is not here follows in the document's own order
     *("best_threshold_accuracy", "held_out_threshold_accuracy", "class_threshold_accuracy"),
-    *("shadow_threshold_accuracy", "advantage", "auc"),
+    *("shadow_threshold_accuracy", "random_threshold_accuracy", "advantage", "auc"),
     *("tpr_at_fpr_0.1", "tpr_at_fpr_0.01", "tpr_at_fpr_0.001"),
     *("precision_at_prior_0.5", "precision_at_prior_0.1", "precision_at_prior_0.01"),
     *OPERATING,
@@ -86,7 +88,8 @@ def side_by_side(document: Document) -> Grid:
             rows=[
                 _row(kind, [model["accuracy"].get(name, ABSENT) for model in models])
                 for name, kind in accuracies(document).items()
-            ],
+            ]
+            + _promised(models),
         )
     ]
     told = [
@@ -99,6 +102,11 @@ def side_by_side(document: Document) -> Grid:
         for name, kind in sensitivity.quantities(document, sensitivity.ALL).items()
     ]
     groups += [Group(title=LEFT_OUT, rows=changed)] if changed else []
+    seen = [
+        _row(kind, [closer.numbers(model).get(name, ABSENT) for model in models])
+        for name, kind in closer.quantities(document, closer.ALL).items()
+    ]
+    groups += [Group(title=CLOSER, rows=seen)] if seen else []
     groups += [
         Group(title=method_title(document, attack), rows=list(_attack(attack, models)))
         for attack in attacks(document)
@@ -116,9 +124,11 @@ def each_seed(document: Document) -> Iterator[Grid]:
     """For each model with several seeds: each metric, one column a seed."""
     seeds = document["provenance"]["seeds"]
     own = {**accuracies(document), **security.QUANTITIES, **sensitivity.QUANTITIES}
+    own |= closer.quantities(document, closer.ALL)
     for name, model in document["models"].items():
         parts = {"The model itself": model["accuracy"]}
         parts |= {TOLD: security.numbers(model), LEFT_OUT: sensitivity.numbers(model)}
+        parts |= {CLOSER: closer.numbers(model)}
         parts |= {method_title(document, a): m for a, m in model["membership"].items()}
         groups = [
             Group(title=title, rows=list(_seeds(metrics, own, len(seeds))))
@@ -181,6 +191,12 @@ def _attack(attack: str, models: Sequence[Mapping[str, Any]]) -> Iterator[Row]:
         above = reasons
 
 
+def _promised(models: Sequence[Mapping[str, Any]]) -> list[Row]:
+    cells = [Cell(shown=each) for each in promises(models)]
+    row = Row(label=KIND.label, meaning=KIND.meaning, chance="", chance_at=None, cells=cells)
+    return [row] if cells else []
+
+
 def _seeds(metrics: Mapping[str, Metric], own: Mapping[str, Quantity], count: int) -> Iterator[Row]:
     for name, metric in metrics.items():
         seeds = metric.get("seeds", [])
@@ -199,7 +215,7 @@ def _row(kind: Quantity, metrics: Sequence[Metric]) -> Row:
 
 
 def _cell(kind: Quantity, metric: Metric) -> Cell:
-    bounded = kind not in (MEMBERSHIP["epsilon_lower_bound"], *sensitivity.QUANTITIES.values())
+    bounded = kind.unit or kind.chance == 0.5  # shares, and AUCs
     if "not_evaluable" in metric or metric["high"] is None or not bounded:
         return Cell(shown=shown(metric, kind))
     low, value, high = (

@@ -4,13 +4,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from trilemma.experiments.reports import certified, security, sensitivity
+from trilemma.experiments.reports import budgets, certified, closer, security, sensitivity
+from trilemma.experiments.reports.costs import costs
 from trilemma.experiments.reports.document import Document
 from trilemma.experiments.reports.figures import attacks, method_title, titles
 from trilemma.experiments.reports.points import price
+from trilemma.experiments.reports.promises import KIND, promises
 from trilemma.experiments.reports.quantities import (
     Metric,
     Quantity,
+    Shown,
     accuracies,
     evaluable,
     measured,
@@ -25,7 +28,10 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 METRICS = ("best_threshold_accuracy", "held_out_threshold_accuracy", "auc", "tpr_at_fpr_0.01")
-SOMETIMES = ("shadow_threshold_accuracy", "shadow_tpr_at_fpr_0.01", "shadow_fpr_at_fpr_0.01")
+SOMETIMES = (
+    *("shadow_threshold_accuracy", "random_threshold_accuracy"),
+    *("shadow_tpr_at_fpr_0.01", "shadow_fpr_at_fpr_0.01"),
+)
 LABELS, NUMBERS = 22, 27  # characters that a label and a number with its interval need
 ABSENT: Metric = {"not_evaluable": "not part of this audit"}
 
@@ -93,36 +99,54 @@ def _table(document: Document, names: Sequence[str]) -> "Table":
         table.add_column(_cell(titles(document)[name]), min_width=NUMBERS - 2, overflow="fold")
     for name, kind in accuracies(document).items():
         _row(table, kind, [model["accuracy"].get(name, ABSENT) for model in models])
-    for name, kind in security.quantities(document).items():
-        _row(table, kind, [security.numbers(model).get(name, ABSENT) for model in models])
-    for name, kind in sensitivity.quantities(document).items():
-        _row(table, kind, [sensitivity.numbers(model).get(name, ABSENT) for model in models])
-    for shares in certified.by_radius(
-        {**document, "models": dict(zip(names, models, strict=True))}
-    ):
+    if promised := promises(models):
+        table.add_row(_cell(f"  {KIND.short}"), *map(_printed, promised))
+    for part in (security, sensitivity, closer):
+        for name, kind in part.quantities(document).items():
+            _row(table, kind, [part.numbers(model).get(name, ABSENT) for model in models])
+    shown_models = {**document, "models": dict(zip(names, models, strict=True))}
+    _add_costs(table, shown_models)
+    for shares in certified.by_radius(shown_models):
         table.add_row()
         table.add_row(_cell(shares.title, "bold"))
         for radius, metrics in shares.brief:
             kind = replace(certified.KIND, short=f"radius {radius:.4g}")
             _row(table, kind, metrics)
+    _attacks(table, document, shown_models)
+    return table
+
+
+def _attacks(table: "Table", document: Document, part: Document) -> None:
+    """What each attack of the document found on the models of a part of it."""
+    asked = {each.attack: each for each in budgets.rows(part)}
+    models = list(part["models"].values())
     for attack in attacks(document):
         table.add_row()
         table.add_row(_cell(method_title(document, attack), "bold"))
         for name in (*METRICS, *measured(document, SOMETIMES, attack)):
             found = [model["membership"].get(attack, {}).get(name, ABSENT) for model in models]
             _row(table, quantity(name), found)
-    return table
+        for name, metrics in asked[attack].budgets if attack in asked else ():
+            _row(table, replace(budgets.KIND, short=name), metrics)
+
+
+def _add_costs(table: "Table", document: Document) -> None:
+    for said, cells in costs(document):
+        table.add_row(_cell(f"  {said}"), *map(_cell, cells))
 
 
 def _row(table: "Table", kind: Quantity, metrics: Sequence[Metric]) -> None:
     from rich.text import Text
 
-    cells = []
-    for metric in metrics:
-        print_ = shown(metric, kind)
-        style = "dim" if print_.reason else "bold"
-        cells.append(Text.assemble((print_.value, style), f"  {print_.interval}"))
+    cells = [_printed(shown(metric, kind)) for metric in metrics]
     table.add_row(Text(f"  {_plain(kind.short)}"), *cells)
+
+
+def _printed(print_: Shown) -> "Text":
+    from rich.text import Text
+
+    style = "dim" if print_.reason else "bold"
+    return Text.assemble((print_.value, style), f"  {_plain(print_.interval)}")
 
 
 def _reasons(document: Document) -> list[str]:
@@ -133,7 +157,7 @@ def _reasons(document: Document) -> list[str]:
         found += [
             security.numbers(model).get(name, ABSENT) for name in security.quantities(document)
         ]
-        found += sensitivity.numbers(model).values()
+        found += [*sensitivity.numbers(model).values(), *closer.numbers(model).values()]
         for attack in attacks(document):
             metrics = model["membership"].get(attack, {})
             names = (*METRICS, *measured(document, SOMETIMES, attack))

@@ -10,6 +10,7 @@ from trilemma.training.objectives.adversarial import (
     DistributionalTraining,
     MixedAdversarial,
 )
+from trilemma.training.objectives.adversarial_regularisation import AdversarialRegularisation
 from trilemma.training.objectives.algebra import Objective, Scaled, Sum, check_targets
 from trilemma.training.objectives.batch import Batch, Loss, Standing
 from trilemma.training.objectives.domain_adaptation import NO_ATTACK, DomainAdaptation
@@ -31,6 +32,7 @@ __all__ = [
     "TRADES",
     "AbstractInterpretation",
     "Adversarial",
+    "AdversarialRegularisation",
     "Batch",
     "DistributionalTraining",
     "DomainAdaptation",

@@ -28,6 +28,7 @@ class Adversarial(Term):
     """
 
     REVISION: ClassVar[int] = 1
+    BY_ROW: ClassVar[bool] = True
 
     attack: Evasion
 
@@ -82,6 +83,7 @@ class DistributionalTraining(Term):
     """
 
     REVISION: ClassVar[int] = 1
+    BY_ROW: ClassVar[bool] = True
 
     attack: Distributional
 

@@ -14,6 +14,7 @@ from trilemma.training.objectives.adversarial import (
     DistributionalTraining,
     MixedAdversarial,
 )
+from trilemma.training.objectives.adversarial_regularisation import AdversarialRegularisation
 from trilemma.training.objectives.batch import Batch, Loss
 from trilemma.training.objectives.domain_adaptation import DomainAdaptation
 from trilemma.training.objectives.natural import Natural
@@ -81,6 +82,7 @@ Objective: TypeAlias = (
     | AbstractInterpretation
     | IntervalBoundPropagation
     | DomainAdaptation
+    | AdversarialRegularisation
     | L1
     | L2
     | Scaled

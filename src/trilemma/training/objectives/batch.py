@@ -13,6 +13,7 @@ from trilemma.core.box import UNIT, Box
 from trilemma.core.errors import BadInput
 from trilemma.core.generators import draw_seed
 from trilemma.core.types import Labels, Logits, Probs, Rows
+from trilemma.training.objectives.game import Game
 
 Loss: TypeAlias = Float[Tensor, ""]
 Answered: TypeAlias = tuple[Evasion, float]  # by what, and which share of the training set
@@ -57,6 +58,7 @@ class Batch:
         strength: in [0, 1]: the share of a ball's radius that counts at this step.
         box: the valid inputs.
         standing: which rows of the training set they are; None where nobody asks.
+        game: what adversarial regularisation plays with; None where it is no part of the loss.
     """
 
     x: Rows
@@ -65,6 +67,7 @@ class Batch:
     strength: float = 1.0
     box: Box = UNIT
     standing: Standing | None = None
+    game: Game | None = None
     _examples: dict[Answered, Rows] = dataclasses.field(
         default_factory=dict, init=False, repr=False
     )

@@ -15,6 +15,7 @@ class Natural(Term):
     """Cross-entropy on the training data as they are (Song et al. 2019, eq. 2-3)."""
 
     REVISION: ClassVar[int] = 1
+    BY_ROW: ClassVar[bool] = True
 
     def __call__(self, model: nn.Module, batch: Batch) -> Loss:
         """Mean cross-entropy, in nats."""

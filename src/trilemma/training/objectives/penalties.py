@@ -20,6 +20,7 @@ class L1(Term):
     """
 
     REVISION: ClassVar[int] = 1
+    FREE: ClassVar[bool] = True
 
     def __call__(self, model: nn.Module, batch: Batch) -> Loss:
         """The sum; the batch does not count."""
@@ -36,6 +37,7 @@ class L2(Term):
     """
 
     REVISION: ClassVar[int] = 1
+    FREE: ClassVar[bool] = True
 
     def __call__(self, model: nn.Module, batch: Batch) -> Loss:
         """Half the sum; the batch does not count."""

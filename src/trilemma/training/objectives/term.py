@@ -18,11 +18,15 @@ class Term(ABC):
 
     `APART` says that it is a mean over the rows, to which each contributes by itself, or no
     function of them: only then can several devices share a batch. `SOFT` says that it takes
-    (n, k) soft targets as well as labels.
+    (n, k) soft targets as well as labels. `BY_ROW` says that it is a mean of losses of which each
+    depends on one row, and on the weights by the model's answers alone, `FREE` that it depends on
+    the weights and on no row: only such terms can a private training bound.
     """
 
     APART: ClassVar[bool] = True
     SOFT: ClassVar[bool] = True
+    BY_ROW: ClassVar[bool] = False
+    FREE: ClassVar[bool] = False
 
     @abstractmethod
     def __call__(self, model: nn.Module, batch: Batch) -> Loss:

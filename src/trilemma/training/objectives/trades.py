@@ -34,6 +34,7 @@ class TRADES(Term):
     """
 
     REVISION: ClassVar[int] = 1
+    BY_ROW: ClassVar[bool] = True
 
     attack: PGD
     weight: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 6.0

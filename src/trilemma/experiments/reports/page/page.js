@@ -21,7 +21,10 @@
       return Object.fromEntries(Object.entries(value).map(([k, v]) => [k, filled(v, style, k)]));
     }
     const named = typeof value === "string" && /color$/i.test(key) && value.startsWith("--");
-    return named ? style.getPropertyValue(value).trim() : value;
+    if (!named) return value;
+    const [name, share] = value.split("/"); /* "--series-1/0.2" lets 80 % of what is below through */
+    const alpha = share ? Math.round(255 * Number(share)).toString(16).padStart(2, "0") : "";
+    return style.getPropertyValue(name).trim() + alpha;
   };
 
   const draw = (spec) => {
@@ -64,8 +67,12 @@
       draw(spec);
     }));
 
-    const shares = document.getElementById("log-shares");
-    if (shares) shares.addEventListener("change", () => { logarithmic = shares.checked; drawAll(); });
+    const shares = [...document.querySelectorAll(".log-shares")];
+    shares.forEach((share) => share.addEventListener("change", () => {
+      logarithmic = share.checked;
+      shares.forEach((other) => { other.checked = logarithmic; });
+      drawAll();
+    }));
 
     const save = document.getElementById("save");
     save.hidden = false;
