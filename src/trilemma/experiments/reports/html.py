@@ -18,6 +18,7 @@ from markupsafe import Markup
 from trilemma.core.errors import TrilemmaError
 from trilemma.experiments.reports import (
     closer,
+    decided,
     histograms,
     pictures,
     promises,
@@ -85,6 +86,7 @@ def render_html(document: Document) -> str:
             figures=figures,
             secure=security.counts(document),
             unseen=pictures.unseen(document),
+            decided=decided.tables(document),
             grid=tables.side_by_side(document),
             more_grids=[*tables.each_seed(document), *tables.each_label(document)],
             accuracies=accuracies(document).values(),
@@ -153,6 +155,7 @@ def _figures(document: Document) -> Mapping[str, Sequence[Figure]]:
         "certified": certified(document),
         "roc": [curve] if curve else [],
         "sensitivity": sensitivity.sensitivities(document),
+        "percentiles": decided.percentiles(document),
         "budgets": budgets(document),
         "answers": closer.answers(document),
         "losses": closer.losses(document),

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from trilemma.experiments.reports import budgets, certified, closer, security, sensitivity
+from trilemma.experiments.reports import budgets, certified, closer, decided, security, sensitivity
 from trilemma.experiments.reports.costs import costs
 from trilemma.experiments.reports.document import Document
 from trilemma.experiments.reports.figures import attacks, method_title, titles
@@ -109,6 +109,8 @@ def _attacks(document: Document, models: Sequence[Mapping[str, Any]]) -> Iterato
             yield _row(kind, kind.label, found)
         for name, metrics in asked[attack].every() if attack in asked else ():
             yield _row(budgets.KIND, name, list(metrics))
+        if spared := decided.saved(document, attack):
+            yield f"| Queries saved | {' | '.join(spared)} |"
 
 
 def _costs(document: Document) -> Iterator[str]:

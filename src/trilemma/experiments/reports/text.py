@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from trilemma.experiments.reports import budgets, certified, closer, security, sensitivity
+from trilemma.experiments.reports import budgets, certified, closer, decided, security, sensitivity
 from trilemma.experiments.reports.costs import costs
 from trilemma.experiments.reports.document import Document
 from trilemma.experiments.reports.figures import attacks, method_title, titles
@@ -128,6 +128,8 @@ def _attacks(table: "Table", document: Document, part: Document) -> None:
             _row(table, quantity(name), found)
         for name, metrics in asked[attack].budgets if attack in asked else ():
             _row(table, replace(budgets.KIND, short=name), metrics)
+        if spared := decided.saved(part, attack):
+            table.add_row(_cell("  Queries saved"), *map(_cell, spared))
 
 
 def _add_costs(table: "Table", document: Document) -> None:
