@@ -147,6 +147,7 @@ def test_the_default_copys_key_is_that_of_before_there_were_names():
     [
         ({"attacks": {"t": {"kind": "TransferAttack", "copy": "other"}}}, "Declared: few, small"),
         ({"copies": {"few": {"rows": 121}, "small": {}}}, "there are 120 shadow rows"),
+        ({"copies": {"few": {"rows": 90, "held_out": 31}, "small": {}}}, "takes 121 rows"),
         ({"copies": {"few": {"rows": 0}, "small": {}}}, "copies.few.rows"),
     ],
 )
@@ -166,3 +167,43 @@ def test_a_shadow_without_thresholds_is_only_learnt_from():
     (cell,), _ = plan_trained({**spec, "shadow": {}})
     assert set(cell.transfers) == {"plain"}
     assert methods.SHADOW in methods.metrics({**spec, "shadow": {}})
+
+
+def test_thresholds_at_a_rate_come_from_rows_that_the_copy_has_not_learnt(store):
+    attacks = {
+        "transfer": {"kind": "TransferAttack", "copy": "held"},
+        "other": {"kind": "TransferAttack", "copy": "rest"},
+    }
+    copies = {"held": {"rows": 60, "held_out": 40}, "rest": {"held_out": 20}}
+    spec = {**SPEC, "attacks": attacks, "copies": copies}
+    document = audit(spec, store)
+    validate(document)
+    assert document["failures"] == []
+    (cell,), _ = plan_trained(spec)
+    judge = cell.transfers["transfer"]
+    copy = judge.target.responses.source
+    learnt = store.read(key(copy.split)).arrays["members_x"]
+    aside = store.read(key(judge.known.responses.split)).arrays
+    assert (len(learnt), len(aside["nonmembers_x"])) == (60, 40)
+    assert (
+        len(
+            store.read(key(cell.transfers["other"].target.responses.source.split)).arrays[
+                "members_x"
+            ]
+        )
+        == 100
+    )
+    own = store.read(key(cell.split)).arrays
+    rows = {x.tobytes(): int(y) for x, y in zip(own["shadow_x"], own["shadow_y"], strict=True)}
+    assert not {x.tobytes() for x in learnt} & {x.tobytes() for x in aside["nonmembers_x"]}
+    for x, y in zip(aside["nonmembers_x"], aside["nonmembers_y"], strict=True):
+        assert rows[x.tobytes()] == y  # the true label, not the target's
+    known = store.read(key(judge.known.scores)).arrays["score"]
+    scores = store.read(key(judge.target.scores)).arrays
+    member = scores["member"].astype(bool)
+    bound = np.sort(known)[::-1][4]  # a tenth of 40 may lie above it
+    numbers = document["models"]["m"]["membership"]["transfer"]
+    assert numbers["shadow_tpr_at_fpr_0.1"]["value"] == (scores["score"][member] > bound).mean()
+    assert numbers["shadow_fpr_at_fpr_0.1"]["value"] == (scores["score"][~member] > bound).mean()
+    assert "not learnt from" in numbers[methods.SHADOW]["not_evaluable"]
+    assert methods.OPERATING[0] in methods.metrics(spec)

@@ -194,7 +194,7 @@ def test_it_is_known_beforehand_whether_there_are_shadow_rows(data, expected):
 def test_it_is_declared_and_named_in_conditions():
     assert experiment(SPEC).shadow == Shadow()
     assert experiment({k: v for k, v in SPEC.items() if k != "shadow"}).shadow is None
-    with pytest.raises(BadInput, match=r"shadow.models: is not known. Allowed: like$"):
+    with pytest.raises(BadInput, match=r"shadow.models: is not known. Allowed: like, thresholds$"):
         experiment({**SPEC, "shadow": {"models": 3}})
     given_ = {"models": ["m"], "attacks": ["near"]}
     text = f"near.{ACCURACY}.low > 0.5"

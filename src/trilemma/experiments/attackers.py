@@ -19,7 +19,7 @@ from trilemma.experiments.pooling import together
 from trilemma.experiments.quantiling import Expected
 from trilemma.experiments.recorded import Predictions
 from trilemma.experiments.referencing import Pool, ReferenceSplit
-from trilemma.experiments.relabelling import Relabel
+from trilemma.experiments.relabelling import FromHeldOut, HeldOut, Relabel
 from trilemma.experiments.shadowing import ShadowSplit, has_shadow
 from trilemma.experiments.specs import Experiment, Trained
 from trilemma.experiments.stages import Own, Parts, Source, Split, Temper, Train, stream
@@ -41,7 +41,7 @@ def shadowed(declared: Experiment, target: Asking) -> dict[str, Any]:
     """The fields `transfers` and `unshadowed` of a cell: thresholds from shadow models.
 
     Those of calibrated attacks come from their reference models, each judged by the others; those
-    of a regression from what it expects.
+    of a regression from what it expects, those of a copy from rows that were held out from it.
     """
     found: dict[str, Stage] = {}
     missing = unable(declared, target.name)
@@ -52,6 +52,16 @@ def shadowed(declared: Experiment, target: Asking) -> dict[str, Any]:
             found[id_] = Transfer(target=judged, shadow=known, name=label)
         if isinstance(attack, QuantileRegression) and id_ not in missing:
             found[id_] = Expected(scores=quantiles(target, attack), name=label)
+        if isinstance(attack, TransferAttack) and attack.copy in target.copies:
+            copy = target.copies[attack.copy]
+            if isinstance(copy.split, Relabel) and copy.split.held_out:
+                judge = replace(target, source=copy, name=copy.name, defences=())
+                aside = replace(judge, split=HeldOut(split=copy.split.split, relabel=copy.split))
+                found[id_] = FromHeldOut(
+                    target=judge.asked(attack.statistic),
+                    known=aside.asked(attack.statistic),
+                    name=label,
+                )
     if declared.shadow is None or not declared.shadow.thresholds:
         return {"transfers": found}
     if target.shadow is None:
@@ -138,13 +148,14 @@ def copied(declared: Experiment, split: Split, source: Source, name: str) -> dic
     needed = {a.copy for id_, a in attacks if isinstance(a, TransferAttack) and id_ not in missing}
     found = {}
     for copy in sorted(needed):
-        like, rows = _copy(declared, copy) or declared.models[name], None
-        if copy:
-            rows = declared.copies[copy].rows
+        like = _copy(declared, copy) or declared.models[name]
         assert isinstance(like, Trained)  # noqa: S101 - what `unable` says of others
-        chosen = {} if rows is None else {"rows": rows, "seed": split.seed}
+        relabel = Relabel(split=split, source=source, name=name)
+        if copy and (declared.copies[copy].rows is not None or declared.copies[copy].held_out):
+            about = declared.copies[copy]
+            relabel = replace(relabel, rows=about.rows, held_out=about.held_out, seed=split.seed)
         found[copy] = Train(
-            split=Relabel(split=split, source=source, name=name, **chosen),
+            split=relabel,
             model=replace(like, temperature=1.0),
             box=declared.box,
             seed=stream("transfer", split.seed) % 10**9,

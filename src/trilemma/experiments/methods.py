@@ -109,7 +109,12 @@ def verified(attacks: Sequence[str]) -> dict[str, str]:
 def metrics(table: Mapping[str, Any]) -> list[str]:
     """The metrics of each attack that a declared experiment measures, as plain values say."""
     own = {"Calibrated", "QuantileRegression"}  # they fix thresholds without a shadow model
-    shadowed = own & set(_kinds(table).values()) or _thresholds(table.get("shadow"))
+    copies = table.get("copies")
+    held_out = isinstance(copies, Mapping) and any(
+        isinstance(copy, Mapping) and copy.get("held_out") for copy in copies.values()
+    )
+    fixed = bool(own & set(_kinds(table).values())) or held_out
+    shadowed = fixed or _thresholds(table.get("shadow"))
     images = "EarlyDecisions" in _kinds(table).values() or table.get("random_threshold") is not None
     return [
         *METRICS,

@@ -109,11 +109,14 @@ class Copy:
 
     Args:
         like: how it is trained; None is how the target is. Needed for a user's own model.
-        rows: so many of the shadow rows are labelled by the target; None for all.
+        rows: so many of the shadow rows are labelled by the target and learnt from; None for all.
+        held_out: so many others are not, and stand for non-members: thresholds at a false positive
+            rate are fixed on them (section 3.4 of Li & Zhang).
     """
 
     like: Trained | None = None
     rows: Annotated[int, Ge(1)] | None = None
+    held_out: Annotated[int, Ge(0)] = 0
 
 
 @dataclass(frozen=True, kw_only=True)

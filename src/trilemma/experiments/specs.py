@@ -274,9 +274,10 @@ def _check_copies(declared: Experiment) -> None:
             raise BadInput(f"attacks.{id_}.copy", f"{copy!r} is not known", f"Declared: {known}")
     there = getattr(declared.data, "shadow", None)
     for name, each in declared.copies.items():
-        if each.rows is not None and isinstance(there, int) and each.rows > there > 0:
-            problem = f"is {each.rows}: there are {there} shadow rows"
-            raise BadInput(f"copies.{name}.rows", problem, "Give fewer, or more shadow rows")
+        taken = (each.rows or 1) + each.held_out
+        if isinstance(there, int) and taken > there > 0:
+            problem = f"takes {taken} rows with those held out: there are {there} shadow rows"
+            raise BadInput(f"copies.{name}", problem, "Take fewer, or give more shadow rows")
 
 
 def _check_radius(where: str, change: Evasion, box: Box) -> None:
