@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from trilemma.attacks.membership import BoundaryDistance
 from trilemma.core.errors import BadInput
+from trilemma.experiments.numbers import FURTHER, OUTSIDE_MEMBERSHIP
 from trilemma.experiments.specs import Trained, experiment
 from trilemma.experiments.study import (
     SCALES,
@@ -72,8 +73,8 @@ def test_a_claim_says_once_how_it_is_decided():
         Claim(**words, exceeds=("a", "b", "c"))
     with pytest.raises(BadInput, match="names 2 numbers"):
         Claim(**words, peaks=("a", "b"))
-    with pytest.raises(BadInput, match="alike: names 3 numbers"):
-        Claim(**words, alike=("a", "b", "c"))
+    with pytest.raises(BadInput, match="reaches: names 3 numbers"):
+        Claim(**words, reaches=("a", "b", "c"))
     with pytest.raises(BadInput, match="within: a is no peak's"):
         Claim(**words, peaks=("a", "b", "c"), within=("a",))
 
@@ -117,6 +118,7 @@ def test_an_unknown_study_or_scale_is_refused_with_what_is_known():
 def test_a_study_is_a_valid_experiment_with_what_its_claims_compare(name, scale):
     declared = study(name)
     built = experiment(declared.table(scale))
+    assert not set(built.attacks) & {*FURTHER, *OUTSIDE_MEMBERSHIP}  # else a claim cannot name it
     assert set(declared.takes) == set(SCALES)
     lines = [] if declared.figure is None else [each.numbers for each in declared.figure.lines]
     for numbers in [*(claim.numbers() for claim in declared.claims.values()), *lines]:
@@ -137,6 +139,9 @@ def test_a_study_is_a_valid_experiment_with_what_its_claims_compare(name, scale)
             assert part in known
             if number.partition(":")[2].startswith(("norms.", "queries.", "f1.")):
                 assert isinstance(built.attacks[part], BoundaryDistance)
+            if number.partition(":")[2].startswith("queries."):
+                budget = metric.rpartition(".")[2]
+                assert budget == "most" or int(budget) in built.attacks[part].search.budgets
             if number.partition(":")[2].startswith("f1."):
                 assert built.random_threshold is not None
 

@@ -86,28 +86,71 @@ def test_an_empty_side_is_refused(empty):
     fpr=st.floats(0, 0.99),
 )
 def test_a_fixed_rate_takes_the_lowest_threshold_that_keeps_it(shadow, members, nonmembers, fpr):
+    """A row more, wherever it comes to lie, counts as flagged beside those known."""
     found = transferred_rate(shadow, members, nonmembers, fpr)
-    if fpr < 1 / len(shadow):
+    if fpr < 1 / (len(shadow) + 1):
         assert isinstance(found, NotEvaluable)
         assert "of shadow models" in found.why
         return
     known = np.array(shadow)
     assert found.bound in shadow
-    assert (known > found.bound).mean() <= fpr
-    assert all((known > lower).mean() > fpr for lower in shadow if lower < found.bound)
+    assert ((known > found.bound).sum() + 1) / (len(shadow) + 1) <= fpr
+    lower = [each for each in shadow if each < found.bound]
+    assert all((known >= found.bound).sum() + 1 > fpr * (len(shadow) + 1) for _ in lower)
     assert found.flagged.hits == sum(each > found.bound for each in members)
     assert found.flagged.alarms == sum(each > found.bound for each in nonmembers)
+
+
+def flagged_in_turn(scores, fpr):
+    """How often each row is flagged at the threshold that the others fix."""
+    found = [
+        transferred_rate(np.delete(scores, i), scores[[i]], scores[[i]], fpr)
+        for i in range(len(scores))
+    ]
+    return sum(each.flagged.hits for each in found) / len(scores)
+
+
+@pytest.mark.parametrize(
+    ("b", "fpr", "above"),
+    [
+        (120, 0.01, 1),
+        (99, 0.01, 1),
+        (99, 0.29, 29),  # of which the hundredfold, in floating point, is below 29
+        (99, 0.57, 57),
+        (10, 0.1, 1),
+        (19, 0.1, 2),
+        (2, 0.9, 2),
+        (1, 0.5, 1),
+    ],
+)
+def test_one_more_nonmember_is_flagged_no_more_often_than_declared(b, fpr, above):
+    """Exactly: of b + 1 exchangeable rows each is as likely the one more. No row more would do."""
+    scores = np.random.default_rng(b).permutation(b + 1).astype(float)
+    assert flagged_in_turn(scores, fpr) == above / (b + 1) <= fpr
+    assert (above + 1) / (b + 1) > fpr
+    assert flagged_in_turn(np.floor(scores / 3), fpr) <= fpr  # nor where they tie
+
+
+@pytest.mark.parametrize(("fpr", "needed"), [(0.01, 99), (0.1, 9), (0.29, 3), (0.5, 1)])
+def test_so_many_rows_are_needed_as_it_says(fpr, needed):
+    for rows in range(max(1, needed - 2), needed + 2):
+        found = transferred_rate(np.arange(rows), [0.0], [0.0], fpr)
+        assert isinstance(found, NotEvaluable) == (rows < needed)
+        if rows < needed:
+            assert f"needs {needed} non-members of shadow models or more" in found.why
 
 
 @pytest.mark.parametrize("fpr", [0.01, 0.1])
 def test_a_rate_fixed_on_shadow_models_holds_on_a_target_like_them(fpr):
     alarms = trials = 0
-    for seed in range(200):
+    for seed in range(400):
         rng = np.random.default_rng(seed)
-        found = transferred_rate(rng.normal(size=1000), [0.0], rng.normal(size=200), fpr)
+        found = transferred_rate(rng.normal(size=120), [0.0], rng.normal(size=200), fpr)
         alarms, trials = alarms + found.flagged.alarms, trials + found.flagged.nonmembers
-    rate, error = alarms / trials, (fpr * (1 - fpr) * 200 * (1 / 1000 + 1 / 200)) ** 0.5 / 200
-    assert rate == pytest.approx(fpr, abs=4 * error + 1 / 1000)
+    exact = int(121 * fpr) / 121
+    error = (exact * (1 - exact) * (1 / 120 + 1 / 200) / 400) ** 0.5
+    assert alarms / trials == pytest.approx(exact, abs=4 * error)
+    assert alarms / trials <= fpr + 4 * error < (int(120 * fpr) + 1) / 121 + 2 * error
 
 
 def test_whose_members_the_targets_rows_are_does_not_move_the_threshold():

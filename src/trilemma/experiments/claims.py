@@ -9,8 +9,10 @@ sign with every seed and its mean over seeds exceeds the 95 % margin that the ch
   from one to the next is clearly the other way;
 - of numbers with a peak: the largest of those in between is clearly larger than both ends (and
   where the claim says so, one of some).
-- of two numbers said to be alike: neither is clearly larger;
-- of two numbers of which one is said to be at least on par: the other is not clearly larger.
+- of numbers said to be alike: the largest is not clearly larger than the smallest, and by at most
+  5 points;
+- of two numbers of which one is said to be at least on par: the other is not clearly larger, and by
+  at most 5 points.
 
 Else it is *not reproduced*, and the numbers say how.
 """
@@ -25,6 +27,7 @@ from trilemma.experiments.study import SCALES, Claim, Document, Study, record, s
 from trilemma.metrics import Difference, difference
 
 Status: TypeAlias = Literal["reproduced", "not reproduced", "not run"]
+TOLERANCE = 0.05  # by which numbers may differ that are said to be alike
 Named: TypeAlias = Sequence[tuple[str, Metric]]
 
 
@@ -94,12 +97,12 @@ def _decided(claim: Claim, numbers: Named) -> tuple[bool, list[str]]:
     if claim.peaks:
         return _peaks(numbers, claim.within)
     if claim.alike:
-        one, other = numbers
-        either = (_compared(one, other), _compared(other, one))
-        return not any(each.clear for each in either), [_said(one, other, either[0])]
+        ordered = sorted(numbers, key=lambda each: float(each[1]["value"]))
+        widest = _compared(ordered[-1], ordered[0])
+        return _near(widest), [_said(ordered[-1], ordered[0], widest)]
     if claim.reaches:
         one, other = numbers
-        return not _compared(other, one).clear, [_said(one, other, _compared(one, other))]
+        return _near(_compared(other, one)), [_said(one, other, _compared(one, other))]
     if claim.exceeds or claim.falls:
         numbers = list(reversed(numbers))  # as one that rises
     end = _compared(numbers[-1], numbers[0])
@@ -110,6 +113,11 @@ def _decided(claim: Claim, numbers: Named) -> tuple[bool, list[str]]:
     ]
     steps = [_said(one, two, difference(one[1], two[1])) for one, two in back]
     return end.clear and not back, [_said(numbers[-1], numbers[0], end), *steps]
+
+
+def _near(found: Difference) -> bool:
+    """That one number is not larger than another, or so little that nobody minds."""
+    return not found.clear and found.mean <= TOLERANCE
 
 
 def _peaks(numbers: Named, within: Sequence[str]) -> tuple[bool, list[str]]:
@@ -143,6 +151,12 @@ def _deviation(study: Study, document: Document) -> str:
 
 
 def _scale(document: Document) -> str:
-    rows = next(iter(document["models"].values()))["rows"]
+    rows = [model["rows"] for model in document["models"].values()]
+    members, others = (_span([each[of] for each in rows]) for of in ("members", "nonmembers"))
     seeds = len(document["provenance"]["seeds"])
-    return f"{rows['members']} members, {rows['nonmembers']} non-members, {seeds} seed(s)"
+    return f"{members} members, {others} non-members, {seeds} seed(s)"
+
+
+def _span(counts: Sequence[int]) -> str:
+    low, high = min(counts), max(counts)
+    return f"{low}" if low == high else f"{low} to {high}"

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from trilemma.core.dataset import Dataset
+from trilemma.core.errors import BadInput
 from trilemma.core.generators import seeded
 from trilemma.core.keys import digest
 from trilemma.core.types import Probs, Rows
@@ -96,7 +97,12 @@ class Defend(Stage):
         return f"defend {self.name} by {kinds}, seed {self.seed}"
 
     def run(self, bench: Bench) -> Artifact:
-        """Arrays `member`, `label`, `probabilities` (see `responses`)."""
+        """Arrays `member`, `label`, `probabilities` (see `responses`).
+
+        Raises:
+            BadInput: a defence changed labels: attacks from labels, which ask the bare model, would
+                then be of another one.
+        """
         arrays = dict(bench.load(self.answers).arrays)
         answers = torch.from_numpy(np.exp(arrays.pop("log_probabilities")))
         means = Means(
@@ -106,7 +112,15 @@ class Defend(Stage):
         oracle: Oracle = Told(answers.shape[1])
         for each in self.defences:
             oracle = defended(oracle, each, means)
-        return Artifact(arrays={**arrays, "probabilities": oracle(answers).numpy()}, facts={})
+        told = oracle(answers)
+        changed = int((told.argmax(1) != answers.argmax(1)).sum())
+        if changed:
+            raise BadInput(
+                f"models.{self.name}.defences",
+                f"change the label of {changed} of {len(answers)} rows",
+                "Take defences that keep it",
+            )
+        return Artifact(arrays={**arrays, "probabilities": told.numpy()}, facts={})
 
     def _classifier(self, bench: Bench, classes: int) -> nn.Module | None:
         if self.guard is None:

@@ -296,8 +296,6 @@ def _data_tests(cells: Sequence[Cell], facts: _Facts) -> Json:
 
 
 def _provenance(cells: Sequence[Cell], facts: _Facts, about: Json) -> Json:
-    split = next((f for cell in cells for f in [facts.of(cell.split)] if f), None)
-    info = {**split["info"], "classes": split["classes"], "split": split["report"]} if split else {}
     rows: Json = next((f["rows"] for cell in cells for f in [facts.of(cell.benign)] if f), {})
     return {
         "trilemma": __version__,
@@ -306,8 +304,21 @@ def _provenance(cells: Sequence[Cell], facts: _Facts, about: Json) -> Json:
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
         "seeds": about["seeds"],
         "spec": about["spec"],
-        "data": {**about["data"], **info, **rows},
+        "data": {**about["data"], **_data(cells, facts), **rows},
     }
+
+
+def _data(cells: Sequence[Cell], facts: _Facts) -> Json:
+    """The first model's split; the names of all data sets, and how any differs from its release."""
+    splits = [found for cell in cells if (found := facts.of(cell.split))]
+    if not splits:
+        return {}
+    first = splits[0]
+    found = {**first["info"], "classes": first["classes"], "split": first["report"]}
+    differs = dict.fromkeys(d for split in splits if (d := split["info"].get("deviation")))
+    names = dict.fromkeys(str(split["info"]["name"]) for split in splits)
+    told = {"deviation": "; ".join(differs)} if differs else {}
+    return {**found, "name": ", ".join(names), **told}
 
 
 def _version(package: str) -> str:

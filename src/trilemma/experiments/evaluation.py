@@ -168,11 +168,11 @@ class Transfer(Stage):
     """A threshold chosen on a shadow model's rows, judged on the target's.
 
     Facts: `accuracy` (a metric), `shadow_accuracy` of the threshold where it was chosen,
-    `threshold`, and `operating`: metrics of the thresholds that have a low false positive rate on
-    the shadow model's rows, by the ids of `methods.OPERATING`.
+    `threshold`, and `operating`: metrics of the thresholds that have a low false positive rate
+    among rows like the shadow model's, by the ids of `methods.OPERATING`.
     """
 
-    REVISION: ClassVar[int] = 2
+    REVISION: ClassVar[int] = 3
     target: Asked
     shadow: Asked
     name: str = field(default="transfer", metadata={"counts": False})

@@ -78,10 +78,13 @@ def _by_norm(model: Metric, attack: str, norm: str) -> Metric | None:
 
 
 def _by_queries(model: Metric, attack: str, queries: str) -> Metric | None:
-    """At the largest budget that is no larger."""
+    """After exactly so many queries; `most` is the whole budget."""
     entry = model.get("budgets", {}).get(attack, {"budgets": []})
-    places = [i for i, budget in enumerate(entry["budgets"]) if budget <= int(queries)]
-    return entry["auc"][places[-1]] if places else None
+    budgets = [str(each) for each in entry["budgets"]]
+    if queries == "most" and budgets:
+        queries = budgets[-1]
+    found: Metric | None = entry["auc"][budgets.index(queries)] if queries in budgets else None
+    return found
 
 
 def _f1(model: Metric, attack: str, percentile: str) -> Metric | None:

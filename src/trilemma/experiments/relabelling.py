@@ -100,7 +100,7 @@ class HeldOut(Parts):
 
 @dataclass(frozen=True, kw_only=True)
 class FromHeldOut(Stage):
-    """Thresholds that have a false positive rate on rows held out, judged on the target's.
+    """Thresholds that have a false positive rate among rows like those held out, judged on the target's.
 
     Facts: as of `evaluation.Transfer`, but for a threshold that is best on a shadow model.
 
@@ -109,7 +109,7 @@ class FromHeldOut(Stage):
         known: scores of rows that nobody has learnt from.
     """
 
-    REVISION: ClassVar[int] = 1
+    REVISION: ClassVar[int] = 2
     target: Asked
     known: Asked
     name: str = field(default="transfer", metadata=UNCOUNTED)

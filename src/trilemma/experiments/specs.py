@@ -124,6 +124,7 @@ class Experiment:
             )
         for name, model in self.models.items():
             _check_model(self, name, model)
+        _check_likes(self)
         _check_copies(self)
         if self.thorough and self.ball() is None:
             raise BadInput(
@@ -221,10 +222,33 @@ def _check_model(declared: Experiment, name: str, model: Model) -> None:
     data = declared.data_of(name)
     _check_guard(f"{where}.defences", model, data)
     if isinstance(model, Trained):
-        check_full_strength(model.recipe, model.objective, f"{where}.recipe")
-        check_private(model.recipe, model.objective, f"{where}.recipe")
-        _check_reference(f"{where}.objective", model, data)
-        _check_validation(f"{where}.validation", model, data)
+        _check_training(where, model, data)
+    for like, other in _likes(declared).items():  # which learn from the rows of this model's data
+        _check_training(like, other, data)
+
+
+def _check_training(where: str, model: Trained, data: Data) -> None:
+    check_full_strength(model.recipe, model.objective, f"{where}.recipe")
+    check_private(model.recipe, model.objective, f"{where}.recipe")
+    _check_validation(f"{where}.validation", model, data)
+
+
+def _likes(declared: Experiment) -> dict[str, Trained]:
+    """How models in a target's place are trained, by the key's path, where it is declared."""
+    found = {
+        "shadow.like": declared.shadow.like if declared.shadow else None,
+        "references.like": declared.references.like,
+        **{f"copies.{name}.like": copy.like for name, copy in declared.copies.items()},
+    }
+    return {where: like for where, like in found.items() if like is not None}
+
+
+def _check_likes(declared: Experiment) -> None:
+    """What a model of an attacker's cannot have."""
+    for where, like in _likes(declared).items():
+        for name in ("data", "attacks", "defences"):
+            if getattr(like, name):
+                raise BadInput(f"{where}.{name}", "says nothing of such a model", "Leave it out")
 
 
 def _check_asked(where: str, model: Model, attacks: Mapping[str, Membership]) -> None:
@@ -272,12 +296,15 @@ def _check_copies(declared: Experiment) -> None:
         if copy and copy not in declared.copies:
             known = ", ".join(declared.copies) or "none (`copies`)"
             raise BadInput(f"attacks.{id_}.copy", f"{copy!r} is not known", f"Declared: {known}")
-    there = getattr(declared.data, "shadow", None)
-    for name, each in declared.copies.items():
-        taken = (each.rows or 1) + each.held_out
-        if isinstance(there, int) and taken > there > 0:
-            problem = f"takes {taken} rows with those held out: there are {there} shadow rows"
-            raise BadInput(f"copies.{name}", problem, "Take fewer, or give more shadow rows")
+    for model, declared_model in declared.models.items():
+        if isinstance(declared_model, Predictions):
+            continue
+        there = getattr(declared.data_of(model), "shadow", None)
+        for name, each in declared.copies.items():
+            taken = (each.rows or 1) + each.held_out
+            if isinstance(there, int) and taken > there > 0:
+                problem = f"takes {taken} rows with those held out: {model} has {there} shadow rows"
+                raise BadInput(f"copies.{name}", problem, "Take fewer, or give more shadow rows")
 
 
 def _check_radius(where: str, change: Evasion, box: Box) -> None:

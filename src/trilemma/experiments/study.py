@@ -50,8 +50,8 @@ class Claim:
         falls: the numbers shrink from the first to the last.
         peaks: a number in between is larger than the first and than the last.
         within: of numbers with a peak, those that it must be one of; none for any.
-        alike: two numbers, of which neither is larger.
-        reaches: two numbers, of which the second is not larger: the first is at least on par.
+        alike: numbers of which none is larger than another, by more than 5 points or clearly.
+        reaches: two numbers, of which the second is not so much larger: the first is on par.
     """
 
     statement: str
@@ -69,7 +69,7 @@ class Claim:
         given = [way for way in ways if way]
         if len(given) != 1:
             raise BadInput("claim", f"has {len(given)} ways to be decided", "Give one")
-        for name in ("exceeds", "alike", "reaches"):
+        for name in ("exceeds", "reaches"):
             two = getattr(self, name)
             if two and len(two) != 2:
                 raise BadInput(f"claim.{name}", f"names {len(two)} numbers", "Name two")

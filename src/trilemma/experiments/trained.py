@@ -300,6 +300,8 @@ def describe(model: Trained | Supplied | Predictions) -> Json:
 
 def _warmth(model: Trained | Supplied) -> dict[str, str]:
     found = {} if model.temperature == 1 else {"temperature": f"{model.temperature:g}"}
+    if model.data is not None:
+        found["data"] = methods.text(model.data)
     if model.defences:
         found["defences"] = ", ".join(map(methods.text, model.defences))
     return found

@@ -74,12 +74,23 @@ def _ppv(prior: float, tpr: float, fpr: float) -> float:
     return right / (right + (1 - prior) * fpr)
 
 
-def too_fine(fpr: float, nonmembers: int, whose: str = "") -> str:
-    """Why so few rows say nothing about so low a rate."""
+def too_fine(fpr: float, nonmembers: int, whose: str = "", *, beside: int = 0) -> str:
+    """Why so few rows say nothing about so low a rate.
+
+    Args:
+        fpr: the rate.
+        nonmembers: how many there are.
+        whose: they are.
+        beside: rows that count with them.
+
+    Example:
+        >>> too_fine(0.01, 50)
+        'a false positive rate of 0.01 needs 100 non-members or more; there are 50'
+    """
     rows = f"non-members {whose}".strip()
     asked = f"a false positive rate of {fpr:g}"
     if fpr < 1e-12:
         return f"{asked} is finer than any sample resolves; there are {nonmembers} {rows}"
     needed = round(1 / fpr)
     needed += 1 / needed > fpr
-    return f"{asked} needs {needed} {rows} or more; there are {nonmembers}"
+    return f"{asked} needs {needed - beside} {rows} or more; there are {nonmembers}"

@@ -87,7 +87,7 @@ class Operating:
     """What a threshold finds that was fixed, at a false positive rate, on shadow models.
 
     Args:
-        fpr: allowed on the shadow models' non-members.
+        fpr: allowed for a further non-member like the shadow models'.
         bound: rows with score > bound are called members; one of the shadow scores.
         flagged: counts over the target's rows.
     """
@@ -100,10 +100,19 @@ class Operating:
 def transferred_rate(
     shadow_nonmembers: ArrayLike, members: ArrayLike, nonmembers: ArrayLike, fpr: float
 ) -> Operating | NotEvaluable:
-    """The lowest threshold with a false positive rate of at most `fpr` on shadow models' rows.
+    r"""The lowest threshold at which a further non-member like the shadow models' passes for a
+    member with a probability of at most `fpr`.
+
+    .. math:: t = s_{(k)}, \quad k = \lceil (b + 1) (1 - \mathrm{fpr}) \rceil,
+
+    the k-th smallest of the b scores: of b + 1 rows in random order the last is one of the
+    b + 1 - k highest with probability (b + 1 - k) / (b + 1), and with less where scores tie. To let
+    the b rows themselves keep the rate, floor(b fpr) of them above it, would let a further one pass
+    more often: 1.65 % of the time for 120 rows at 1 %.
 
     No row of the target is looked at to choose it, so that the exact intervals of both its rates
-    hold, and the false positive rate that it has on the target is a finding of its own.
+    hold, and the false positive rate that it has on the target, whose rows may differ from the
+    shadow models', is a finding of its own.
 
     Args:
         shadow_nonmembers: (b,) scores, by shadow models, of rows they were not trained on.
@@ -112,26 +121,31 @@ def transferred_rate(
         fpr: in [0, 1).
 
     Returns:
-        What it flags; not evaluable where `fpr` < 1 / b, which b rows do not resolve.
+        What it flags; not evaluable where `fpr` < 1 / (b + 1), which b rows do not resolve.
 
     Raises:
         BadInput: fpr outside [0, 1); a side that is empty, not one-dimensional, not numbers, or
             that holds a NaN.
 
     Example:
-        >>> found = transferred_rate([0.1, 0.2, 0.3, 0.9], [0.95, 0.5], [0.4, 0.2], fpr=0.25)
+        >>> found = transferred_rate([0.1, 0.2, 0.3, 0.9], [0.95, 0.5], [0.4, 0.2], fpr=0.4)
         >>> float(found.bound), found.flagged.tpr().value, found.flagged.fpr().value
         (0.3, 1.0, 0.5)
+
+    Source:
+        Vovk, Gammerman and Shafer, "Algorithmic learning in a random world", 2005 (the quantile
+        of conformal prediction).
     """
     if not 0 <= fpr < 1:
         raise BadInput("fpr", f"is {fpr!r}", "Give a false positive rate in [0, 1)")
     target, others = pair(members, nonmembers)
     known, _ = pair(shadow_nonmembers, nonmembers)
-    if 1 / len(known) > fpr:
-        return NotEvaluable(too_fine(fpr, len(known), "of shadow models"))
-    ordered = np.sort(known)[::-1]
-    alarms = int(np.searchsorted(np.arange(1, len(known) + 1) / len(known), fpr, side="right"))
-    bound = ordered[alarms]  # alarms <= b fpr < b rows, at most, lie above it
+    # Each share rounded as `fpr` itself is: 29 / 100 is 0.29, where 100 * 0.29 is below 29
+    shares = np.arange(1, len(known) + 1) / (len(known) + 1)
+    above = int(np.searchsorted(shares, fpr, side="right"))  # b + 1 - k
+    if above == 0:
+        return NotEvaluable(too_fine(fpr, len(known), "of shadow models", beside=1))
+    bound = np.sort(known)[-above]
     return Operating(
         fpr=fpr,
         bound=bound,

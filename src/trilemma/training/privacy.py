@@ -42,7 +42,9 @@ class DifferentialPrivacy:
 
     The accounted epsilon is of the weights after all declared epochs, early stop or not, and holds
     if nobody knows the noise. That comes from the training's seed, so that an audit repeats: who
-    releases a model keeps the seed secret. What Opacus calls its secure mode (a cryptographic
+    releases a model keeps the seed secret. It comes from recipe, objective and data, too, as does
+    which rows a step has, so that trainings which differ in anything, with one seed or several,
+    draw independently of each other, and what they cost adds up. What Opacus calls its secure mode (a cryptographic
     generator, and noise that withstands attacks on floating point numbers) is not used.
 
     Args:
@@ -62,7 +64,7 @@ class DifferentialPrivacy:
         PyTorch", 2021. Li & Zhang 2021, section 6, take the noise multipliers 0.1, 0.5 and 1.1.
     """
 
-    REVISION: ClassVar[int] = 1
+    REVISION: ClassVar[int] = 2
 
     clip_norm: Length = 1.0
     noise_multiplier: Noise | None = None

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from torch import Generator, Tensor, nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from trilemma.core.errors import BadInput
@@ -91,27 +91,33 @@ def private_epoch(
     objective: Term,
     model: nn.Module,
     optimiser: Optimizer,
-    rng: Generator,
-    secret: str,
+    epoch: int,
+    identity: str,
     seed: int,
 ) -> Iterator[tuple[Optimizer, Iterator[Tensor]]]:
     """The optimiser that steps privately, and the places of each step's rows.
+
+    Noise and rows are drawn by streams of this training alone. Two trainings that shared them,
+    as those of one seed would, were not independent: what they cost would not add up, and a
+    combination of their weights could cancel the noise of both.
 
     Args:
         account: the training's.
         objective: its loss.
         model: trained in place.
         optimiser: of which the private one keeps its state.
-        rng: by which rows are sampled.
-        secret: names this epoch's noise among those of the seed.
-        seed: of the training.
+        epoch: from 0; each has draws of its own, from which a checkpoint goes on.
+        identity: digest of all that decides what the training makes.
+        seed: of the training, which is the secret.
     """
     from trilemma.training.per_row import private_steps, sampled  # imports Opacus
 
     device = next(model.parameters()).device
-    noise = seeded(draw_seed(stream(secret, seed)), device)
+    of = f"of epoch {epoch} of training {identity}"
+    noise = seeded(draw_seed(stream(f"noise {of}", seed)), device)
+    drawn = stream(f"rows {of}", seed)
     with private_steps(model, optimiser, account, free_terms(objective), noise) as private:
-        yield private, sampled(account, private, model, rng)
+        yield private, sampled(account, private, model, drawn)
 
 
 def check_shareable(recipe: Recipe, count: int) -> None:

@@ -26,8 +26,7 @@ from trilemma.training.history import SAMPLE, Epoch, refuse_collapse, uninformed
 from trilemma.training.objectives import L1, L2, Batch, Natural, Scaled, Sum, Term
 from trilemma.training.recipes import MLP, Recipe, build
 from trilemma.training.schedule import optimiser_of, rate_share
-from trilemma.training.train import Trained
-from trilemma.training.train import _check as check_data
+from trilemma.training.train import Trained, check_data
 
 # Weights of a model up to which training together is about twice as fast, so that it loses nothing
 # to two processes that train one model each

@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Generator, Tensor, nn
@@ -79,6 +80,24 @@ class _Training:
     account: Account | None
     reference: Dataset | None
 
+    @cached_property
+    def identity(self) -> str:
+        """Of all that decides the result; options at a later release's defaults do not count."""
+        held_out = self.validation
+        known = None if held_out is None else (held_out.attack, held_out.patience, held_out.data)
+        return digest(
+            (
+                self.recipe,
+                self.objective,
+                self.data,
+                self.seed,
+                self.classes,
+                self.box,
+                known,
+                *(() if self.reference is None else (self.reference,)),
+            )
+        )
+
     def spent(self) -> Spent | None:
         """What all declared epochs cost."""
         return None if self.account is None else self.account.after(self.recipe.epochs)
@@ -102,7 +121,8 @@ def train(  # noqa: PLR0913
 
     The result is a function of recipe, objective, data, seed and validation: initial weights, the
     order of the rows and the attacks' starts come from the seed, and a training that was stopped
-    and taken up again ends at the same bits.
+    and taken up again ends at the same bits. A private training's noise and the rows of its steps
+    come from the seed and all else that the result depends on, so that no two trainings share them.
 
     Args:
         recipe: architecture and schedule.
@@ -112,7 +132,7 @@ def train(  # noqa: PLR0913
         classes: how many there are; labels lie below, soft targets have so many columns.
         box: the valid inputs.
         validation: rows on which it is decided which epoch's weights are kept, of those at full
-            strength; None keeps the last one's. It changes no step.
+            strength; None keeps the last one's. It changes no step, but for a private one's draws.
         reference: rows that are no members, which adversarial regularisation needs; others do not
             look at them.
         checkpoint: where to save to, and to continue from; None for neither.
@@ -132,13 +152,13 @@ def train(  # noqa: PLR0913
         TrainingDiverged: the loss left the numbers.
         TrainingCollapsed: the model came to answer the same to every input.
     """
-    _check(data, classes)
+    check_data(data, classes)
     check_targets(objective, data.y)
     check_full_strength(recipe, objective)
     check_private(recipe, objective)
     reference = check_reference(objective, reference)
     if reference is not None:
-        _check(reference, classes, "reference")
+        check_data(reference, classes, "reference")
     check_shareable(recipe, 1 if devices is None else devices.count)
     standing = Standing(torch.randperm(len(data), generator=stream("standing", seed)), len(data))
     account = account_for(recipe, len(data))
@@ -181,7 +201,7 @@ def _carried_out(
     history: list[Epoch] = []
     identity = ""
     if checkpoint is not None:
-        identity = _identity(training)
+        identity = training.identity
         saved = load_checkpoint(checkpoint.folder, identity, kept, optimiser, rng, rival)
         history = [Epoch(**each) for each in saved]
     answerless = uninformed(data.y, training.classes)
@@ -282,8 +302,8 @@ def _drawn(
     if account is None:
         order = torch.randperm(len(training.data), generator=rng)
         return nullcontext((optimiser, order.split(training.recipe.batch)))
-    secret = f"noise of epoch {epoch}"
-    return private_epoch(account, training.objective, model, optimiser, rng, secret, training.seed)
+    identity, seed = training.identity, training.seed
+    return private_epoch(account, training.objective, model, optimiser, epoch, identity, seed)
 
 
 def _given(training: _Training, places: Iterable[Tensor], rng: Generator) -> Iterator[Given]:
@@ -318,7 +338,18 @@ def _ended(training: _Training, history: Sequence[Epoch]) -> bool:
     return len(history) >= training.recipe.epochs or spent(_scores(history), patience)
 
 
-def _check(data: Dataset, classes: int, what: str = "training data") -> None:
+def check_data(data: Dataset, classes: int, what: str = "training data") -> None:
+    """Refuse rows that no model of so many classes can be trained on.
+
+    Args:
+        data: rows with labels or soft targets.
+        classes: how many there are.
+        what: they are, for the message.
+
+    Raises:
+        BadInput: there are none; inputs of another type than the weights; labels out of range;
+            soft targets that are no distributions.
+    """
     if len(data) == 0:
         raise BadInput(what, "has no rows", "Give at least one")
     if data.x.dtype != torch.get_default_dtype():
@@ -350,21 +381,3 @@ def _check_distributions(y: Tensor, classes: int) -> None:
             f"soft targets of {bad} of {len(y)} rows are below 0 or do not sum to 1",
             "Give a distribution over the classes for each row",
         )
-
-
-def _identity(training: _Training) -> str:
-    """Of all that decides the result; options at the defaults of a later release do not count."""
-    held_out = training.validation
-    known = None if held_out is None else (held_out.attack, held_out.patience, held_out.data)
-    return digest(
-        (
-            training.recipe,
-            training.objective,
-            training.data,
-            training.seed,
-            training.classes,
-            training.box,
-            known,
-            *(() if training.reference is None else (training.reference,)),
-        )
-    )

@@ -72,7 +72,7 @@ def rows(document: Document) -> Iterator[Rows]:
     for attack, drawn in _drawn(document).items():
         entries = [m.get("budgets", {}).get(attack) for m in document["models"].values()]
         asked = drawn[0][2]["budgets"]
-        places = [max(i for i, q in enumerate(asked) if q <= few) for few in BRIEF]
+        places = [sum(q <= few for q in asked) - 1 for few in BRIEF if asked[0] <= few]
         few = dict.fromkeys([*places, len(asked) - 1])
         yield Rows(
             attack=attack,

@@ -207,9 +207,9 @@ AT_LEVEL: Mapping[str, Quantity] = {  # metrics at a rate or share, which follow
         label="Members found, threshold from shadow models at {} false alarms",
         short="Shadow TPR, {}",
         meaning=(
-            "Share of members recognised at the threshold that takes at most {} of the shadow"
-            " models' non-members for members (a quantile regression: of rows that it held out);"
-            " no row of the model itself is looked at for it."
+            "Share of members recognised at the threshold that takes a further non-member of the"
+            " shadow models for a member with a probability of at most {} (a quantile regression: of"
+            " rows that it held out); no row of the model itself is looked at for it."
         ),
         chance=0.0,
     ),
@@ -225,8 +225,8 @@ AT_LEVEL: Mapping[str, Quantity] = {  # metrics at a rate or share, which follow
         label="Precision of the shadow models' threshold if {} are members",
         short="Shadow precision at {}",
         meaning=(
-            "Share of the 'member' calls that are right at the threshold that takes 1 % of the"
-            " shadow models' non-members for members, if {} of the rows asked about were members."
+            "Share of the 'member' calls that are right at the shadow models' threshold for 1 % of"
+            " false alarms, if {} of the rows asked about were members."
         ),
         chance=0.0,
     ),
