@@ -6,6 +6,7 @@ REVISION, `python tests/experiments/test_revisions.py` writes the file anew.
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import get_args
 
 import numpy as np
@@ -51,17 +52,20 @@ from trilemma.core.generators import seeded
 from trilemma.data import Digits, load, split
 from trilemma.data.stratified import stratified_order
 from trilemma.experiments import responses, selftests
+from trilemma.experiments.artifact import Artifact
 from trilemma.experiments.certifying import Certify, CertifyNoise
 from trilemma.experiments.costing import Cost
-from trilemma.experiments.evaluation import Compare, Evaluate, Transfer, compare, evaluate
+from trilemma.experiments.evaluation import Asked, Compare, Evaluate, Transfer, compare, evaluate
 from trilemma.experiments.fitting import fitting_rows
 from trilemma.experiments.inferring import Infer, networks
 from trilemma.experiments.leaving_out import LeaveOut, Sensitivities
 from trilemma.experiments.parts import chosen
 from trilemma.experiments.pooling import TrainTogether
 from trilemma.experiments.probing import ProbeData, ProbeModel
+from trilemma.experiments.quantiling import Expected
 from trilemma.experiments.radii import Radii
 from trilemma.experiments.referencing import ReferenceSplit, halves
+from trilemma.experiments.relabelling import FromHeldOut
 from trilemma.experiments.security import Secure, secure
 from trilemma.experiments.shadowing import ShadowSplit
 from trilemma.experiments.specs import Trained
@@ -168,6 +172,32 @@ def transferred():
     fixed = transferred_rate(*numbers[1:], 0.1).flagged
     at_rate = [fixed.hits, fixed.alarms]
     return [found.threshold, found.shadow_accuracy, found.accuracy().value, low, high, *at_rate]
+
+
+def at_fixed_rates(stage, found):
+    """What thresholds find that are fixed on rows held out, whatever the stage calls its inputs."""
+    facts = stage.run(SimpleNamespace(load=found.__getitem__)).facts["operating"]
+    return [metric["value"] for metric in facts.values() if "value" in metric]
+
+
+def from_held_out():
+    known, scores = np.random.default_rng(6).normal(size=(2, 60))
+    member = np.arange(60) < 30
+    sides = {"known": (known, member), "target": (scores + member, member)}
+    found = {
+        f"{name} {kind}": Artifact(arrays={"member": member, "score": score})
+        for name, (score, member) in sides.items()
+        for kind in ("answers", "scores")
+    }
+    asked = {n: Asked(responses=f"{n} answers", scores=f"{n} scores") for n in sides}
+    return at_fixed_rates(FromHeldOut(**asked), found)
+
+
+def judged_by_expectation():
+    held_out, scores = np.random.default_rng(6).normal(size=(2, 60))
+    member = np.arange(60) < 30
+    arrays = {"member": member, "score": scores + member, "held_out": held_out[:40]}
+    return at_fixed_rates(Expected(scores="regressed"), {"regressed": Artifact(arrays=arrays)})
 
 
 def calibrated(config):
@@ -324,6 +354,8 @@ TOYS = {
     Infer: lambda: [*fitted(), *inferred()],
     ShadowSplit: lambda: stratified_order(np.arange(9) % 2, np.arange(9), 5).tolist(),
     Transfer: transferred,
+    FromHeldOut: from_held_out,
+    Expected: judged_by_expectation,
     ReferenceSplit: lambda: halves(np.arange(9) % 2, 3, 5)[0].tolist(),
     LeaveOut: left_out,
     Sensitivities: compared_anew,

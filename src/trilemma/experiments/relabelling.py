@@ -100,7 +100,7 @@ class HeldOut(Parts):
 
 @dataclass(frozen=True, kw_only=True)
 class FromHeldOut(Stage):
-    """Thresholds that have a false positive rate among rows like those held out, judged on the target's.
+    """Thresholds at false positive rates that rows held out fix, judged on the target's rows.
 
     Facts: as of `evaluation.Transfer`, but for a threshold that is best on a shadow model.
 

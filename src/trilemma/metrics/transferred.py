@@ -100,12 +100,11 @@ class Operating:
 def transferred_rate(
     shadow_nonmembers: ArrayLike, members: ArrayLike, nonmembers: ArrayLike, fpr: float
 ) -> Operating | NotEvaluable:
-    r"""The lowest threshold at which a further non-member like the shadow models' passes for a
-    member with a probability of at most `fpr`.
+    r"""The threshold that flags a further non-member of shadow models at a rate of at most `fpr`.
 
     .. math:: t = s_{(k)}, \quad k = \lceil (b + 1) (1 - \mathrm{fpr}) \rceil,
 
-    the k-th smallest of the b scores: of b + 1 rows in random order the last is one of the
+    the k-th smallest of the b scores, the lowest threshold for which that is so: of b + 1 rows in random order the last is one of the
     b + 1 - k highest with probability (b + 1 - k) / (b + 1), and with less where scores tie. To let
     the b rows themselves keep the rate, floor(b fpr) of them above it, would let a further one pass
     more often: 1.65 % of the time for 120 rows at 1 %.
