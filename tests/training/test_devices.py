@@ -10,6 +10,7 @@ import torch
 from trilemma.core.dataset import Dataset
 from trilemma.core.errors import BadInput, MissingExtra, TrainingDiverged
 from trilemma.training import (
+    L2,
     MLP,
     Adversarial,
     Checkpoint,
@@ -30,7 +31,7 @@ from shares import ATTACK, OBJECTIVES, digits, fails, network, several, steps  #
 
 TWO, ONE = (Devices(count=n, accelerator="cpu") for n in (2, 1))
 RECIPE = MLP(epochs=6, batch=16, hidden=(12,), warmup=1, ramp=1)
-ROBUST = Adversarial(attack=ATTACK)
+ROBUST = Adversarial(attack=ATTACK) + 1e-3 * L2()
 
 
 def rows(first, last):
@@ -70,6 +71,7 @@ def test_a_training_on_two_devices_is_that_on_one(tmp_path):
     close(shared, alone, rtol=1e-3, atol=1e-5)
     for one, other in zip(shared.history, alone.history, strict=True):
         assert one.loss == pytest.approx(other.loss, rel=1e-4)
+        assert one.by_row == pytest.approx(other.by_row, rel=1e-4)
         assert one.robust_accuracy == other.robust_accuracy
     assert told == [(epoch, 6) for epoch in range(1, 7)]
     assert not shared.model.training

@@ -61,6 +61,8 @@ def assert_alike(recipe, objective, datasets, seeds, tolerance=1e-9):
         assert done.kept == alone.kept
         for mine, other in zip(done.history, alone.history, strict=True):
             assert mine.loss == pytest.approx(other.loss, rel=tolerance)
+            assert (mine.by_row is None) == (other.by_row is None)
+            assert (mine.by_row or 0) == pytest.approx(other.by_row or 0, rel=tolerance)
             assert (mine.learning_rate, mine.strength) == (other.learning_rate, other.strength)
 
 
@@ -170,13 +172,14 @@ def test_a_model_that_diverges_is_told_as_alone():
     assert len(set(steps)) == 1
 
 
-def test_a_model_that_collapses_is_told():
+@pytest.mark.parametrize("objective", [Natural(), Natural() + 0.5 * L2()])
+def test_a_model_that_collapses_is_told(objective):
     nothing = [Dataset(torch.zeros(12, 2), torch.arange(12) % 3)] * 2
     recipe = MLP(hidden=(3,), epochs=12, batch=12)
     with pytest.raises(TrainingCollapsed):
-        train(recipe, Natural(), nothing[0], 0, classes=3)
+        train(recipe, objective, nothing[0], 0, classes=3)
     with pytest.raises(TrainingCollapsed):
-        train_together(recipe, Natural(), nothing, [0, 1], classes=3)
+        train_together(recipe, objective, nothing, [0, 1], classes=3)
 
 
 def test_only_small_models_are_worth_it():

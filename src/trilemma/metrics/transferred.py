@@ -104,10 +104,10 @@ def transferred_rate(
 
     .. math:: t = s_{(k)}, \quad k = \lceil (b + 1) (1 - \mathrm{fpr}) \rceil,
 
-    the k-th smallest of the b scores, the lowest threshold for which that is so: of b + 1 rows in random order the last is one of the
-    b + 1 - k highest with probability (b + 1 - k) / (b + 1), and with less where scores tie. To let
-    the b rows themselves keep the rate, floor(b fpr) of them above it, would let a further one pass
-    more often: 1.65 % of the time for 120 rows at 1 %.
+    the k-th smallest of the b scores, the lowest threshold for which that is so: of b + 1 rows in
+    random order the last is one of the b + 1 - k highest with probability (b + 1 - k) / (b + 1),
+    and with less where scores tie. To let the b rows themselves keep the rate, floor(b fpr) of them
+    above it, would let a further one pass more often: 1.65 % of the time for 120 rows at 1 %.
 
     No row of the target is looked at to choose it, so that the exact intervals of both its rates
     hold, and the false positive rate that it has on the target, whose rows may differ from the

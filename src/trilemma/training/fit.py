@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
+import torch
 from torch import Generator, nn
 from torch.optim import Optimizer
 
@@ -12,7 +13,7 @@ from trilemma.core.errors import TrainingDiverged
 from trilemma.core.generators import global_from
 from trilemma.core.modes import training
 from trilemma.training.engine import ALONE, Engine, Given
-from trilemma.training.objectives import Batch, Term
+from trilemma.training.objectives import Batch, Term, by_row
 from trilemma.training.objectives.game import Game
 
 
@@ -24,11 +25,13 @@ class Step:
         number: counted from `first`.
         loss: before the step, mean over the batch, in nats.
         rows: of the batch.
+        by_row: of that loss what `objectives.by_row` says; None where that is nothing else.
     """
 
     number: int
     loss: float
     rows: int
+    by_row: float | None = None
 
 
 def fit(  # noqa: PLR0913
@@ -85,6 +88,7 @@ def fit(  # noqa: PLR0913
         >>> losses[-1] < 0.1 < losses[0]
         True
     """
+    part = by_row(objective)
     for number, given in enumerate(batches, start=first):
         (x, y, standing), weight = engine.share(given)
         with training(model), global_from(rng):
@@ -94,10 +98,18 @@ def fit(  # noqa: PLR0913
             loss = weight * (objective(model, batch) if len(x) else model(x).sum())
             loss.backward()
             value = engine.add_up(loss, model)
+            alone = None if part is None else _told(part, model, batch, weight, engine)
             norm = nn.utils.clip_grad_norm_(model.parameters(), clip_norm or math.inf)
             if not math.isfinite(value + norm.item()):
                 rate = float(optimiser.param_groups[0]["lr"])
                 raise TrainingDiverged(step=number, loss=value, learning_rate=rate)
             optimiser.step()
         engine.align(rng)
-        yield Step(number=number, loss=value, rows=len(given[0]))
+        yield Step(number=number, loss=value, rows=len(given[0]), by_row=alone)
+
+
+@torch.no_grad()
+def _told(part: Term, model: nn.Module, batch: Batch, weight: float, engine: Engine) -> float:
+    """A part of a loss on a batch that remembers all answers since it gave the whole."""
+    value = part(model, batch) if len(batch.x) else torch.zeros((), device=batch.x.device)
+    return engine.add_up(weight * value, nn.Identity())

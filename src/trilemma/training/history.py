@@ -26,12 +26,20 @@ class Epoch:
         learning_rate: of the optimiser.
         robust_accuracy: on the validation rows after it, where there are some and the strength
             is full.
+        by_row: of the loss the terms that say how well the rows are classified, with weights that
+            add up to 1 (`objectives.by_row`); None where that is the loss itself.
     """
 
     loss: float
     strength: float
     learning_rate: float
     robust_accuracy: float | None = None
+    by_row: float | None = None
+
+    @property
+    def classifying(self) -> float:
+        """Without what penalties, games or weights add, so that it compares with ln k."""
+        return self.loss if self.by_row is None else self.by_row
 
 
 def uninformed(y: Tensor, classes: int) -> tuple[float, ...]:
@@ -78,14 +86,14 @@ def refuse_collapse(
     recent = full[-PATIENCE:]
     if len(recent) < (FEWEST if ended else PATIENCE):
         return
-    if not all(any(abs(each.loss - h) <= NEAR * h for h in answerless) for each in recent):
+    if not all(any(abs(each.classifying - h) <= NEAR * h for h in answerless) for each in recent):
         return
     answers = log_probabilities(model, x).exp()
     if (answers.amax(0) - answers.amin(0)).max() <= NEAR:
-        last = history[-1]
+        loss = history[-1].classifying
         raise TrainingCollapsed(
             epoch=len(history),
-            loss=last.loss,
-            chance=min(answerless, key=lambda h: abs(last.loss - h)),
-            learning_rate=last.learning_rate,
+            loss=loss,
+            chance=min(answerless, key=lambda h: abs(loss - h)),
+            learning_rate=history[-1].learning_rate,
         )

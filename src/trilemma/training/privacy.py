@@ -44,8 +44,9 @@ class DifferentialPrivacy:
     if nobody knows the noise. That comes from the training's seed, so that an audit repeats: who
     releases a model keeps the seed secret. It comes from recipe, objective and data, too, as does
     which rows a step has, so that trainings which differ in anything, with one seed or several,
-    draw independently of each other, and what they cost adds up. What Opacus calls its secure mode (a cryptographic
-    generator, and noise that withstands attacks on floating point numbers) is not used.
+    draw independently of each other, and what they cost adds up. What Opacus calls its secure mode
+    (a cryptographic generator, and noise that withstands attacks on floating point numbers) is not
+    used.
 
     Args:
         clip_norm: C, the longest gradient of a row that is left as it is (Euclidean, over all

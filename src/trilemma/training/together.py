@@ -23,7 +23,7 @@ from trilemma.core.generators import draw_seed, seeded
 from trilemma.models import parameters
 from trilemma.training.devices import Progress, unheard
 from trilemma.training.history import SAMPLE, Epoch, refuse_collapse, uninformed
-from trilemma.training.objectives import L1, L2, Batch, Natural, Scaled, Sum, Term
+from trilemma.training.objectives import L1, L2, Batch, Natural, Scaled, Sum, Term, by_row
 from trilemma.training.recipes import MLP, Recipe, build
 from trilemma.training.schedule import optimiser_of, rate_share
 from trilemma.training.train import Trained, check_data
@@ -107,13 +107,13 @@ def train_together(
         rate = recipe.optimiser.learning_rate * rate_share(recipe.course, epoch, recipe.epochs)
         for group in optimiser.param_groups:
             group["lr"] = rate
-        losses = lesson.epoch(weights, optimiser, rngs, epoch)
+        losses, parts = lesson.epoch(weights, optimiser, rngs, epoch)
         _hand_back(weights, models)
-        for model, data, h, history, loss in zip(
-            models, datasets, answerless, histories, losses, strict=True
+        for model, data, h, history, loss, part in zip(
+            models, datasets, answerless, histories, losses, parts, strict=True
         ):
             strength = recipe.strength(epoch)
-            history.append(Epoch(loss=loss, strength=strength, learning_rate=rate))
+            history.append(Epoch(loss=loss, strength=strength, learning_rate=rate, by_row=part))
             refuse_collapse(history, model, data.x[:SAMPLE], h, ended=epoch + 1 == recipe.epochs)
         (progress or unheard)(
             epoch + 1, recipe.epochs, f"mean loss {sum(losses) / len(losses):.4f}"
@@ -130,9 +130,14 @@ class _Loss(nn.Module):
     def __init__(self, model: nn.Module, objective: Term, box: Box) -> None:
         super().__init__()
         self.model, self.objective, self.box = model.train(), objective, box
+        self.part = by_row(objective)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        return self.objective(self.model, Batch(x, y, seeded(0), box=self.box))
+        """(2,): the loss, and what `by_row` says of it, or the loss again."""
+        batch = Batch(x, y, seeded(0), box=self.box)
+        loss = self.objective(self.model, batch)
+        part = loss if self.part is None else self.part(self.model, batch)
+        return torch.stack([loss, part.detach()])
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,8 +151,8 @@ class _Lesson:
 
     def epoch(
         self, weights: Weights, optimiser: Optimizer, rngs: Sequence[Generator], epoch: int
-    ) -> list[float]:
-        """One pass; the mean loss of each model's rows, each before its step."""
+    ) -> tuple[list[float], list[float] | list[None]]:
+        """One pass; the mean loss of each model's rows, each before its step, and its `by_row`."""
         rows = self.x.shape[1]
         first, found = epoch * math.ceil(rows / self.recipe.batch), []
         each = vmap(lambda w, x, y: functional_call(self.loss, w, (x, y)))
@@ -155,12 +160,14 @@ class _Lesson:
             model = torch.arange(len(index)).unsqueeze(1)
             optimiser.zero_grad(set_to_none=True)
             named = {f"model.{name}": w for name, w in weights.items()}
-            losses = each(named, self.x[model, index], self.y[model, index])
+            both = each(named, self.x[model, index], self.y[model, index])
+            losses = both[:, 0]
             losses.sum().backward()
             _clip(weights, losses.detach(), self.recipe.clip_norm, optimiser, number)
             optimiser.step()
-            found.append(losses.detach().double() * index.shape[1])
-        return (torch.stack(found).sum(0) / rows).tolist()
+            found.append(both.detach().double() * index.shape[1])
+        whole, parts = (torch.stack(found).sum(0) / rows).T.tolist()
+        return whole, parts if self.loss.part else [None] * len(rngs)
 
     def _places(self, rngs: Sequence[Generator]) -> Iterator[Tensor]:
         """(models, rows) places of each step's rows; generators go on as in `fit`, step by step."""

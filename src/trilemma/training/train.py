@@ -284,9 +284,14 @@ def _epoch(
         ]
     seen = sum(step.rows for step in steps)
     total = math.fsum(step.loss * step.rows for step in steps)
+    parts = [step.by_row * step.rows for step in steps if step.by_row is not None]
     score = _score(training, engine, model) if share == 1 else None
     return Epoch(
-        loss=total / max(seen, 1), strength=share, learning_rate=rate, robust_accuracy=score
+        loss=total / max(seen, 1),
+        strength=share,
+        learning_rate=rate,
+        robust_accuracy=score,
+        by_row=math.fsum(parts) / max(seen, 1) if parts else None,
     )
 
 

@@ -208,8 +208,8 @@ AT_LEVEL: Mapping[str, Quantity] = {  # metrics at a rate or share, which follow
         short="Shadow TPR, {}",
         meaning=(
             "Share of members recognised at the threshold that takes a further non-member of the"
-            " shadow models for a member with a probability of at most {} (a quantile regression: of"
-            " rows that it held out); no row of the model itself is looked at for it."
+            " shadow models for a member with a probability of at most {} (a quantile regression:"
+            " of rows that it held out); no row of the model itself is looked at for it."
         ),
         chance=0.0,
     ),

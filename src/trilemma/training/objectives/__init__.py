@@ -11,7 +11,7 @@ from trilemma.training.objectives.adversarial import (
     MixedAdversarial,
 )
 from trilemma.training.objectives.adversarial_regularisation import AdversarialRegularisation
-from trilemma.training.objectives.algebra import Objective, Scaled, Sum, check_targets
+from trilemma.training.objectives.algebra import Objective, Scaled, Sum, by_row, check_targets
 from trilemma.training.objectives.batch import Batch, Loss, Standing
 from trilemma.training.objectives.domain_adaptation import NO_ATTACK, DomainAdaptation
 from trilemma.training.objectives.natural import Natural
@@ -46,5 +46,6 @@ __all__ = [
     "Sum",
     "Term",
     "Verified",
+    "by_row",
     "check_targets",
 ]

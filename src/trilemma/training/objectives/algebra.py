@@ -1,5 +1,6 @@
 """Sums and multiples of losses, and the union of all, which they are made of."""
 
+import math
 from dataclasses import replace
 from typing import ClassVar, TypeAlias, cast
 
@@ -100,6 +101,28 @@ def scaled(factor: float, term: Term) -> Scaled:
     return Scaled(factor=factor, term=cast(Objective, term))
 
 
+def by_row(objective: Term) -> Term | None:
+    """Of a loss the terms that are `BY_ROW`, with weights that add up to 1.
+
+    What an uninformed answer loses by them does not depend on what else the loss has.
+
+    Returns:
+        None where that is the loss itself, and where there is no such part, or of no weight.
+
+    Example:
+        >>> by_row(2 * Natural() + 0.1 * L2())
+        Scaled(factor=1.0, term=Natural())
+        >>> by_row(Natural())
+    """
+    weighed = _weighed(objective)
+    chosen = [(weight, term) for weight, term in weighed if term.BY_ROW]
+    whole = math.fsum(weight for weight, _ in chosen)
+    if whole <= 0 or (len(chosen) == len(weighed) and math.isclose(whole, 1)):
+        return None
+    parts = [scaled(weight / whole, term) for weight, term in chosen]
+    return parts[0] if len(parts) == 1 else Sum(terms=tuple(parts))
+
+
 def check_targets(objective: Term, y: Tensor) -> None:
     """Refuse soft targets where some term asks for labels.
 
@@ -113,6 +136,15 @@ def check_targets(objective: Term, y: Tensor) -> None:
         check_targets(objective.term, y)
     elif not objective.SOFT:
         check_hard(objective, y)
+
+
+def _weighed(objective: Term) -> list[tuple[float, Term]]:
+    """The terms of sums and multiples, each with the number that it counts."""
+    if isinstance(objective, Sum):
+        return [found for each in objective.terms for found in _weighed(each)]
+    if isinstance(objective, Scaled):
+        return [(objective.factor * weight, term) for weight, term in _weighed(objective.term)]
+    return [(1.0, objective)]
 
 
 def _attacks(term: Objective) -> set[Evasion]:
