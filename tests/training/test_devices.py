@@ -10,7 +10,6 @@ import torch
 from trilemma.core.dataset import Dataset
 from trilemma.core.errors import BadInput, MissingExtra, TrainingDiverged
 from trilemma.training import (
-    L2,
     MLP,
     Adversarial,
     Checkpoint,
@@ -31,7 +30,7 @@ from shares import ATTACK, OBJECTIVES, digits, fails, network, several, steps  #
 
 TWO, ONE = (Devices(count=n, accelerator="cpu") for n in (2, 1))
 RECIPE = MLP(epochs=6, batch=16, hidden=(12,), warmup=1, ramp=1)
-ROBUST = Adversarial(attack=ATTACK) + 1e-3 * L2()
+ROBUST = 2 * Adversarial(attack=ATTACK)
 
 
 def rows(first, last):

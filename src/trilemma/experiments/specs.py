@@ -231,6 +231,7 @@ def _check_training(where: str, model: Trained, data: Data) -> None:
     check_full_strength(model.recipe, model.objective, f"{where}.recipe")
     check_private(model.recipe, model.objective, f"{where}.recipe")
     _check_validation(f"{where}.validation", model, data)
+    _check_reference(f"{where}.objective", model, data)
 
 
 def _likes(declared: Experiment) -> dict[str, Trained]:

@@ -107,14 +107,18 @@ def by_row(objective: Term) -> Term | None:
     What an uninformed answer loses by them does not depend on what else the loss has.
 
     Returns:
-        None where that is the loss itself, and where there is no such part, or of no weight.
+        None where that is the loss itself, and where there is no such part, or of no weight; and
+        beside a penalty of the weights, which may be meant to leave nothing but such an answer.
 
     Example:
-        >>> by_row(2 * Natural() + 0.1 * L2())
+        >>> by_row(2 * Natural() + DomainAdaptation())
         Scaled(factor=1.0, term=Natural())
-        >>> by_row(Natural())
+        >>> by_row(Natural()), by_row(Natural() + 0.1 * L2())
+        (None, None)
     """
     weighed = _weighed(objective)
+    if any(term.FREE for _, term in weighed):
+        return None
     chosen = [(weight, term) for weight, term in weighed if term.BY_ROW]
     whole = math.fsum(weight for weight, _ in chosen)
     if whole <= 0 or (len(chosen) == len(weighed) and math.isclose(whole, 1)):
