@@ -7,6 +7,7 @@ decisions, to the AUC that ART ends at.
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import torch
@@ -122,7 +123,7 @@ class Case:
         """
         wanted, oracle, budget = self._auc(laps[ART].result), Local(self.model, classes=CLASSES), 64
         while True:
-            taken, score = cpu_seconds(lambda: self._early(oracle, budget))  # noqa: B023
+            taken, score = cpu_seconds(partial(self._early, oracle, budget))
             if self._auc(score) >= wanted or budget >= 4 * self.queries:
                 break
             budget *= 2

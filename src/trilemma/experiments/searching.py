@@ -1,6 +1,6 @@
 """Searches of thousands of queries a row, on some of the rows, with progress and checkpoints."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, TypeAlias
@@ -57,21 +57,21 @@ def searched(
     Returns:
         The arrays of all rows.
     """
-    parts = []
-    for start, part in _portions(len(x)):
-        asked, total = start * most, len(x) * most
-
-        def say(more: int) -> None:
-            nonlocal asked
-            asked += more
-            bench.progress(asked, total, f"{asked:,} of at most {total:,} queries")  # noqa: B023
-
-        path = bench.scratch / f"{start}-{CHUNK}.npz"
-        parts.append(kept_together(path, partial(search, Told(oracle, say), x[part], y[part])))
-    bench.progress(len(x) * most, len(x) * most)
+    parts, total = [], len(x) * most
+    for start in range(0, len(x), CHUNK):
+        part, path = slice(start, start + CHUNK), bench.scratch / f"{start}-{CHUNK}.npz"
+        told = Told(oracle, _teller(bench, start * most, total))
+        parts.append(kept_together(path, partial(search, told, x[part], y[part])))
+    bench.progress(total, total)
     return {name: np.concatenate([each[name] for each in parts]) for name in parts[0]}
 
 
-def _portions(rows: int) -> Iterator[tuple[int, slice]]:
-    for start in range(0, rows, CHUNK):
-        yield start, slice(start, start + CHUNK)
+def _teller(bench: Bench, asked: int, total: int) -> Callable[[int], None]:
+    """What tells the progress of so many queries, of which some were asked before."""
+
+    def say(more: int) -> None:
+        nonlocal asked
+        asked += more
+        bench.progress(asked, total, f"{asked:,} of at most {total:,} queries")
+
+    return say
