@@ -50,7 +50,9 @@ Markdown = Annotated[Path | None, typer.Option("--markdown", help="A summary in 
 FailIf = Annotated[
     list[str] | None,
     typer.Option(
-        "--fail-if", help="'[model:]attack.metric[.value|.low|.high] op number'; repeatable."
+        "--fail-if",
+        help="'[model:]attack.metric[.value|.low|.high] op number', also with 'accuracy.METRIC' or"
+        " 'stolen.THIEF.PATH' for 'attack.metric'; repeatable.",
     ),
 ]
 StoreRoot = Annotated[

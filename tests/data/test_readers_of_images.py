@@ -23,7 +23,7 @@ from trilemma.data import (
     YaleB,
     load,
 )
-from trilemma.data.readers.yale import halved
+from trilemma.data.readers.halving import halved
 
 RNG = np.random.default_rng(0)
 
@@ -282,7 +282,8 @@ def test_gtsrb_images_without_labels_are_refused(nowhere):
         load(GTSRB())
 
 
-def test_the_tiny_imagenet_archive(nowhere):
+def tiny_imagenet(nowhere):
+    """An archive of three images; the colours of its first and third."""
     grey, colour = noise(64, 64), noise(64, 64, 3)
     root = "tiny-imagenet-200/"
     files = {
@@ -296,13 +297,34 @@ def test_the_tiny_imagenet_archive(nowhere):
         f"{root}test/images/test_0.JPEG": encoded(colour, "JPEG"),
     }
     zipped(nowhere / "tiny-imagenet-200.zip", files)
+    decoded = np.asarray(Image.open(io.BytesIO(encoded(colour, "JPEG"))))
+    return decoded.transpose(2, 0, 1)
+
+
+def test_the_tiny_imagenet_archive(nowhere):
+    colours = tiny_imagenet(nowhere)
     loaded = load(TinyImageNet())
     assert loaded.x.shape == (3, 3, 64, 64)
     assert loaded.y.tolist() == [0, 1, 1]
     assert loaded.part.tolist() == [0, 0, 1]
     assert loaded.class_names == ("goldfish", "salamander")
-    decoded = np.asarray(Image.open(io.BytesIO(encoded(colour, "JPEG"))), dtype=np.float32)
-    np.testing.assert_array_equal(loaded.x[0], decoded.transpose(2, 0, 1) / np.float32(255))
+    np.testing.assert_array_equal(loaded.x[0], colours.astype(np.float32) / np.float32(255))
+
+
+@pytest.mark.parametrize("halvings", [1, 2, 3])
+def test_tiny_imagenet_at_half_its_size(nowhere, halvings):
+    colours = tiny_imagenet(nowhere)
+    small = load(TinyImageNet(halvings=halvings))
+    side, block = 64 >> halvings, 1 << halvings
+    assert small.x.shape == (3, 3, side, side)
+    means = colours.reshape(3, side, block, side, block).mean(axis=(2, 4))
+    for row in (0, 2):
+        np.testing.assert_allclose(small.stored[row], means, atol=0.5 * halvings)  # each rounds
+    if halvings == 1:
+        np.testing.assert_array_equal(small.stored[0], np.floor(means + 0.5))
+    assert small.info.notes[-1].endswith(f"{2 * side}x{2 * side} images halved by box average")
+    assert len(small.info.notes) == len(load(TinyImageNet()).info.notes) + halvings
+    assert small.y.tolist() == [0, 1, 1]
 
 
 def test_lfw_keeps_people_with_more_than_forty_images(nowhere):
@@ -357,7 +379,8 @@ def test_a_broken_image_in_an_archive_is_named(nowhere):
         load(YaleB())
 
 
+@pytest.mark.parametrize("data", [YaleB, TinyImageNet])
 @pytest.mark.parametrize("halvings", [-1, 4])
-def test_too_many_halvings_are_refused(halvings):
+def test_too_many_halvings_are_refused(data, halvings):
     with pytest.raises(BadInput, match="halvings"):
-        YaleB(halvings=halvings)
+        data(halvings=halvings)

@@ -13,6 +13,8 @@ from trilemma.core.errors import BadInput
 from trilemma.core.keys import encode
 from trilemma.experiments.decode import decode
 from trilemma.experiments.specs import Experiment, experiment
+from trilemma.experiments.theft import Means, Pool
+from trilemma.oracles.defences import ReverseSigmoid
 
 MINIMAL = """
 name: digits
@@ -124,3 +126,11 @@ def test_kinds_nest_in_tuples():
     assert decode(table, Tree) == Tree(parts=(Leaf(3), Tree()))
     with pytest.raises(BadInput, match=r"parts\[1\].kind: must be one of Leaf, Tree; got 'Twig'"):
         decode({"parts": [{"kind": "Leaf"}, {"kind": "Twig"}]}, Tree)
+
+
+def test_what_may_be_left_out_decodes_like_what_may_not():
+    means = decode({"tells": [{"kind": "ReverseSigmoid"}], "pool": {"auxiliary": 3}}, Means)
+    assert means == Means(tells=(ReverseSigmoid(),), pool=Pool(auxiliary=3))
+    assert decode({"tells": None}, Means) == Means()
+    with pytest.raises(BadInput, match=r"tells\[0\].kind: must be one of .*; got 'None'"):
+        decode({"tells": [{"kind": "None"}]}, Means)

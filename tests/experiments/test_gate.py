@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from trilemma.core.errors import BadInput
 from trilemma.experiments.gate import Verdict, exit_status, judge, parse
+from trilemma.experiments.loot import loot
 from trilemma.experiments.methods import METRICS
 
 MODELS = ["natural", "robust", "robust.v2", "a:b.c"]
@@ -84,6 +85,98 @@ def test_accuracy_stands_in_an_attacks_place(name):
 def test_an_accuracy_that_is_not_measured_is_refused(text, said):
     with pytest.raises(BadInput, match=said):
         parse(text, models=MODELS, attacks=ATTACKS, metrics=METRICS, accuracies=OWN)
+
+
+DECLARED = {"extraction": {"under": {"pgd.100": {}, "pgd": {}}, "transfer": {"kind": "PGD"}}}
+KNOWN = {"thieves": {"best": {}, "best.v2": {}}, "robustness": {"adversarial": {}}}
+LOOT = loot(DECLARED, KNOWN)
+
+
+def taken(text, names=LOOT, attacks=ATTACKS):
+    return parse(text, models=MODELS, attacks=attacks, metrics=METRICS, loot=names)
+
+
+def paths(names, *above):
+    """Every number of a tree of names."""
+    if not names:
+        return [above]
+    return [path for name, below in names.items() for path in paths(below, *above, name)]
+
+
+@pytest.mark.parametrize("model", [None, "a:b.c"])
+@pytest.mark.parametrize("part", ["", ".low"])
+def test_what_thieves_got_is_read_back_and_found(model, part):
+    prefix = "" if model is None else f"{model}:"
+    every = paths(LOOT)
+    assert len(every) > 100
+    for word, *below in every:
+        condition = taken(f"{prefix}{'.'.join((word, *below))}{part} > 0.5")
+        assert (condition.attack, condition.metric) == (word, ".".join(below))
+        assert (condition.model, condition.part) == (model, part[1:] or "value")
+        place = metric(0.6, 0.4, 0.8)
+        for name in reversed(below):
+            place = {name: place}
+        stolen = {"extraction": {{"stolen": "thieves"}.get(word, word): place}}
+        verdict = judge(condition, {"models": {"a:b.c": stolen}, "failures": []})
+        assert verdict.observed == (0.4 if part else 0.6)
+        assert verdict.holds is (not part)
+        assert verdict.to_json()["metric"] == f"{word}.{'.'.join(below)}.{part[1:] or 'value'}"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("stolen.bets.benign.final.accuracy > 0", "no thief 'bets.* There is: best, best.v2$"),
+        ("stolen > 0", "nothing below stolen in .* There is: best, best.v2$"),
+        (
+            "stolen.best.benign.last.accuracy > 0",
+            "no number 'last.accuracy' below stolen.best.benign .*: final, best, victim, overf",
+        ),
+        (
+            "stolen.best.benign.final > 0",
+            "nothing below stolen.best.benign.final .*: accuracy, fid",
+        ),
+        ("stolen.best.benign.final.steady > 0", "no number 'steady' .* accuracy, fidelity, of_acc"),
+        ("stolen.best.random.random.benign > 0", "no number 'random.benign' below .*: benign, adv"),
+        ("stolen.best.under.apgd.final.accuracy > 0", "no number 'apgd.* There is: pgd.100, pgd"),
+        ("stolen.best.benign.final.accuracy.mid > 0", "'mid' .* Allowed: value, low, high"),
+        ("transfer.best.worst > 0", "no number 'worst' below transfer.best .*: victim, best"),
+        ("transfer.worst.best > 0", "no model 'worst.best' below transfer"),
+    ],
+)
+def test_what_no_thief_got_is_refused_with_what_there_is(text, said):
+    with pytest.raises(BadInput, match=said):
+        taken(text)
+
+
+def test_loot_has_only_what_is_declared():
+    bare = loot({"extraction": {}}, {"thieves": {"best": {}}, "robustness": {}})
+    assert set(bare) == {"stolen"}
+    assert set(bare["stolen"]["best"]) == {"benign", "published", "random"}
+    assert set(bare["stolen"]["best"]["published"]) == {"accuracy", "fidelity"}
+    assert loot({}, {"robustness": {}}) == {}
+    with pytest.raises(BadInput, match="Declare `extraction`"):
+        taken("stolen.best.benign.final.accuracy > 0", {})
+    with pytest.raises(BadInput, match="and its `transfer`"):
+        taken("transfer.best.victim > 0", bare)
+
+
+def test_an_attack_may_be_called_as_the_word_is():
+    found = taken("stolen.auc > 0.5", attacks=["stolen"])
+    assert found.where == ("membership", "stolen", "auc")
+
+
+def test_a_theft_that_failed_or_was_not_tried_cannot_be_evaluated():
+    condition = taken("stolen.best.benign.final.of_accuracy.low > 0.8")
+    number = {"benign": {"final": {"of_accuracy": {"not_evaluable": "no hit"}}}}
+    for entry, said in [
+        ({"thieves": {"best": {"not_evaluable": "it failed"}}}, "it failed"),
+        ({"thieves": {"best": number}}, "no hit"),
+        ({"thieves": {}, "not_evaluable": "recorded"}, "recorded"),
+        ({"thieves": {}}, "not part of this model's audit"),
+    ]:
+        verdict = judge(condition, {"models": {"robust": {"extraction": entry}}, "failures": []})
+        assert (verdict.holds, verdict.reason) == (None, said)
 
 
 @given(

@@ -64,6 +64,8 @@ SPEC = {
                 "examples": {"ball": {"kind": "Linf", "radius": 0.1}, "steps": 2},
             },
         },
+        "pool": {"others": [{"kind": "Digits", "members": 80, "nonmembers": 40}]},
+        "transfer": {"kind": "FGSM", "ball": {"kind": "Linf", "radius": 0.05}},
         "every": 2,
         "rows": 30,
     },

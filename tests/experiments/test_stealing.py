@@ -17,16 +17,19 @@ from trilemma.data import Digits, source_digest
 from trilemma.experiments import stealing
 from trilemma.experiments.execution import run
 from trilemma.experiments.graph import Bench, key
+from trilemma.experiments.likening import Exchange, Liken, Struck
 from trilemma.experiments.parts import part
+from trilemma.experiments.pools import held
 from trilemma.experiments.specs import Trained
 from trilemma.experiments.stages import Split, Train, restore, stream
-from trilemma.experiments.stealing import LABELS, Liken, Steal, student_of
+from trilemma.experiments.stealing import LABELS, Steal, student_of
 from trilemma.experiments.store import Store
+from trilemma.experiments.theft import Pool
 from trilemma.oracles.defences import Rounding
 from trilemma.training.recipes import MLP
 from trilemma.training.schedule import Adam
 
-DATA = Digits(members=120, nonmembers=150, shadow=100, validation=60)
+DATA = Digits(members=120, nonmembers=150, auxiliary=100, validation=60)
 SPLIT = Split(data=DATA, fingerprint=source_digest(DATA), seed=1)
 RECIPE = MLP(hidden=(24,), epochs=25)
 VICTIM = Train(split=SPLIT, model=Trained(recipe=RECIPE), box=UNIT, seed=1)
@@ -38,7 +41,8 @@ STEAL = Steal(
     student=MLP(hidden=(16,), optimiser=Adam(learning_rate=0.02)), attack=ATTACK,
     every=4, rows=40, box=UNIT, seed=1,
 )  # fmt: skip
-LIKEN = Liken(split=SPLIT, source=VICTIM, steal=STEAL, attack=None, rows=100, box=UNIT, seed=1)
+LIKEN = Liken(split=SPLIT, source=VICTIM, steal=STEAL, struck=None, rows=100)
+STRUCK = Struck(split=SPLIT, source=VICTIM, attack=ATTACK, rows=100, box=UNIT, seed=1)
 
 
 class Opened(Bench):
@@ -65,7 +69,7 @@ def done(store, *targets):
 @pytest.fixture(scope="module")
 def stolen(tmp_path_factory):
     store = Store(tmp_path_factory.mktemp("store"))
-    hard = replace(LIKEN, attack=ATTACK)
+    hard = replace(LIKEN, struck=STRUCK)
     return store, *done(store, STEAL, LIKEN, hard)
 
 
@@ -150,6 +154,84 @@ def test_a_pool_is_searched_too(store):
     assert [look["queries"] for look in theft.facts["looks"]] == [50, 100, 100]
 
 
+def test_overfitting_is_the_lead_of_the_best_student_over_the_last(stolen):
+    _, theft, benign, hard = stolen
+    assert theft.facts["best"] < len(theft.facts["looks"])
+    for compared in (benign.facts, hard.facts):
+        best, final = (compared[which]["accuracy"]["value"] for which in ("best", "final"))
+        lead = compared["overfitting"]
+        assert lead["value"] == pytest.approx(best - final, abs=1e-12)
+        assert lead["low"] <= lead["value"] <= lead["high"]
+
+
+def test_the_published_student_is_the_best_on_the_rows_it_is_judged_on(stolen):
+    _, theft, _, _ = stolen
+    seen = [look["test"]["robust_accuracy"] for look in theft.facts["looks"]]
+    assert theft.facts["published"] == seen.index(max(seen))
+    assert theft.facts["judged"] == 40
+    ours = [look["robust_accuracy"] for look in theft.facts["looks"]]
+    assert theft.facts["best"] == ours.index(max(ours))  # on other rows, which decide nothing
+    assert seen != ours
+
+
+def test_examples_of_each_are_tried_on_all_others(stolen):
+    store, _, _, hard = stolen
+    other = replace(STEAL, thief=Vanilla(**ASKED), attack=None)
+    also = replace(LIKEN, steal=other, struck=STRUCK)
+    names = ("best", "plain")
+    tried = Exchange(split=SPLIT, source=VICTIM, struck=STRUCK, steals=(STEAL, other), names=names)
+    exchanged, likened = done(store, tried, also)
+    found = exchanged.facts["accuracy"]
+    assert exchanged.facts["rows"] == 100
+    assert list(found) == ["victim", *names] == list(found["best"])
+    for name, compared in zip(names, (hard.facts, likened.facts), strict=True):
+        for maker, whom, same in [
+            ("victim", "victim", compared["victim"]),
+            (name, name, compared["final"]["accuracy"]),
+            (name, "victim", compared["final"]["to_victim"]),
+            ("victim", name, compared["final"]["from_victim"]),
+        ]:
+            value = found[maker][whom]["value"]
+            assert value == pytest.approx(same["value"], abs=0.011), (maker, whom)
+    for name in found:  # nobody is misled more by others than by itself, but for a row or two
+        assert (
+            found[name][name]["value"] <= min(row[name]["value"] for row in found.values()) + 0.03
+        )
+
+
+def test_a_student_begins_with_the_weights_of_its_start(store):
+    student = MLP(hidden=(16,), optimiser=Adam(learning_rate=1e-9))
+    before = replace(
+        VICTIM,
+        split=replace(SPLIT, data=replace(DATA, members=100, auxiliary=0)),
+        model=Trained(recipe=replace(student, epochs=2, optimiser=Adam(learning_rate=0.01))),
+    )
+    plain = replace(STEAL, thief=Vanilla(epochs=1, batch=50), student=student, attack=None, every=1)
+    start, begun, bare = done(store, before, replace(plain, start=before), plain)
+    for name, each in start.arrays.items():
+        np.testing.assert_allclose(begun.arrays[f"final.{name}"], each, atol=1e-6)
+    assert any(
+        abs(bare.arrays[f"final.{name}"] - each).max() > 0.01 for name, each in start.arrays.items()
+    )
+
+
+def test_known_training_rows_are_the_victims_own(store):
+    data = replace(DATA, victim_training_rows=30)
+    split = replace(SPLIT, data=data)
+    (parts,) = done(store, split)
+    members = {row.tobytes() for row in part(parts, "members").x.numpy()}
+    asked = [
+        held(Pool(auxiliary=auxiliary, victim_training_rows=known), parts, [], 3)
+        for auxiliary, known in ((0, 20), (20, 0))
+    ]
+    own = [sum(row.tobytes() in members for row in each.x.numpy()) for each in asked]
+    assert own == [20, 0]
+    source = replace(VICTIM, split=split)
+    steal = replace(STEAL, split=split, source=source, thief=Vanilla(epochs=1), attack=None)
+    (theft,) = done(store, replace(steal, pool=Pool(auxiliary=15, victim_training_rows=20)))
+    assert theft.facts["pool"] == theft.facts["spent"] == 35
+
+
 class Killed(BaseException):
     pass
 
@@ -181,7 +263,7 @@ def test_a_theft_that_was_killed_ends_the_same_and_pays_once(stolen, store, monk
         np.testing.assert_array_equal(again.arrays[name], each)
 
 
-@pytest.mark.parametrize("missing", ["shadow", "validation"])
+@pytest.mark.parametrize("missing", ["auxiliary", "validation"])
 def test_a_split_without_what_a_thief_needs_is_refused(store, missing):
     data = replace(DATA, **{missing: 0})
     split = replace(SPLIT, data=data)

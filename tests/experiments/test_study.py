@@ -1,5 +1,7 @@
 """Studies are declared once for two scales; what a name stands for is put in its place."""
 
+import re
+
 import pytest
 import yaml
 from hypothesis import given
@@ -7,8 +9,11 @@ from hypothesis import strategies as st
 
 from trilemma.attacks.membership import BoundaryDistance
 from trilemma.core.errors import BadInput
+from trilemma.experiments.guards import PRADA, CalibratedSEAT, CalibratedWork
 from trilemma.experiments.numbers import FURTHER, OUTSIDE_MEMBERSHIP
 from trilemma.experiments.specs import Trained, experiment
+from trilemma.experiments.stolen import ADVERSARIAL, ATTACKED, BENIGN, STUDENTS
+from trilemma.experiments.stolen import PLAIN as PLAIN_NUMBERS
 from trilemma.experiments.study import (
     SCALES,
     STUDIES,
@@ -94,8 +99,8 @@ def test_a_line_has_a_number_for_each_place():
 
 def test_studies_come_in_the_papers_order():
     papers = [name.partition("-")[0] for name in studies()]
-    assert list(dict.fromkeys(papers)) == ["song2019", "li2021"]
-    assert papers == sorted(papers, key=["song2019", "li2021"].index)
+    assert list(dict.fromkeys(papers)) == ["song2019", "li2021", "li2023"]
+    assert papers == sorted(papers, key=["song2019", "li2021", "li2023"].index)
     names = [name.removeprefix("song2019-") for name in studies() if name.startswith("song")]
     tables = [*range(2, 9), "8b", 9, "9b", 10, "11a", "11b", 12]
     figures = [*range(1, 6), "6a", "6b", *range(7, 10)]
@@ -108,6 +113,11 @@ def test_studies_come_in_the_papers_order():
     figures += [*_sets(14), *_sets(15)]
     expected = [f"table{each}" for each in tables] + [f"figure{each}" for each in figures]
     assert names == expected
+    names = [name.removeprefix("li2023-") for name in studies() if name.startswith("li2023")]
+    expected = [f"table{each}" for each in (1, "1b", "1c", 2, 3, 4)]
+    expected += [f"figure{each}" for each in (1, "3a", "3b", "3c", 4, 5)]
+    appendices = [f"appendixC{each}" for each in (1, 2, 3, 4, 5, 7, 8, 9)]
+    assert names == [*expected, "section5-4", *appendices]
 
 
 def _sets(number):
@@ -146,27 +156,66 @@ def test_a_study_is_a_valid_experiment_with_what_its_claims_compare(name, scale)
     lines = [] if declared.figure is None else [each.numbers for each in declared.figure.lines]
     for numbers in [*(claim.numbers() for claim in declared.claims.values()), *lines]:
         for number in numbers:
-            if number in ("0.5", "0.55", "0.6"):
-                continue
-            model, _, rest = number.partition(":")
-            part, _, metric = rest.partition(".")
-            assert model in built.models
-            if part in ("answers", "scores", "norms", "queries", "f1"):
-                part = metric.rpartition(".")[0]
-            if part in built.attacks:
-                assert part in built.attacks_on(model)
-            if part in ("ace", "distance"):
-                assert built.analysis is not None
-                part = ""
-            known = {"", "accuracy", "sensitivity", "security", "shadow", *built.attacks}
-            assert part in known
-            if number.partition(":")[2].startswith(("norms.", "queries.", "f1.")):
-                assert isinstance(built.attacks[part], BoundaryDistance)
-            if number.partition(":")[2].startswith("queries."):
-                budget = metric.rpartition(".")[2]
-                assert budget == "most" or int(budget) in built.attacks[part].search.budgets
-            if number.partition(":")[2].startswith("f1."):
-                assert built.random_threshold is not None
+            if not re.fullmatch(r"0|0\.\d+", number):
+                _check_number(built, number)
+
+
+def _check_number(built, number):
+    """That the document of an experiment has it."""
+    model, _, rest = number.partition(":")
+    part, _, metric = rest.partition(".")
+    assert model in built.models
+    if part in ("stolen", "exchange"):
+        _check_stolen(built, part, metric.split("."))
+        return
+    if part in ("answers", "scores", "norms", "queries", "f1"):
+        part = metric.rpartition(".")[0]
+    if part in built.attacks:
+        assert part in built.attacks_on(model)
+    if part in ("ace", "distance"):
+        assert built.analysis is not None
+        part = ""
+    known = {"", "accuracy", "sensitivity", "security", "shadow", *built.attacks}
+    assert part in known
+    if rest.startswith(("norms.", "queries.", "f1.")):
+        assert isinstance(built.attacks[part], BoundaryDistance)
+    if rest.startswith("queries."):
+        budget = metric.rpartition(".")[2]
+        assert budget == "most" or int(budget) in built.attacks[part].search.budgets
+    if rest.startswith("f1."):
+        assert built.random_threshold is not None
+
+
+NOTICED = {
+    PRADA: ("queries", "alarm_at", "wrong"),
+    CalibratedSEAT: ("queries", "pairs", "banned"),
+    CalibratedWork: ("queries", "work", "hashes", "slow_down", "refused"),
+}
+
+
+def _check_stolen(built, part, path):
+    """That a number of a thief's student is one that the document has."""
+    if part == "exchange":
+        assert built.extraction.transfer is not None
+        assert set(path) <= {"victim", *built.extraction.thieves}
+        return
+    thief, where, *rest = path
+    assert thief in built.extraction.thieves
+    if where == "guard":
+        detector = type(built.extraction.of(thief).guard.detector)
+        who, number = rest
+        assert who in ("thief", "user")
+        assert number in NOTICED[detector]
+        return
+    if where == "under":
+        name, *rest = rest
+        assert name in built.extraction.under
+    else:
+        assert where in (BENIGN, ADVERSARIAL)
+    if rest not in (["victim"], ["overfitting"]):
+        which, number = rest
+        assert which in STUDENTS
+        assert number in (PLAIN_NUMBERS if where == BENIGN else ATTACKED)
 
 
 def test_studies_of_one_setting_train_a_model_once():

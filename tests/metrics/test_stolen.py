@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from trilemma.core.errors import BadInput
-from trilemma.metrics import NotEvaluable, accuracy, likeness, share
+from trilemma.metrics import NotEvaluable, accuracy, gap, likeness, share
 
 
 def rng(seed=0):
@@ -45,6 +47,47 @@ def test_the_interval_of_the_ratio_covers_as_often_as_it_says(rates, rows):
         covered += found.low <= true <= found.high
     assert covered > 0.95 * 400 - 4 * (400 * 0.05 * 0.95) ** 0.5
     assert covered < 400  # it says something
+
+
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
+def test_a_gap_is_the_difference_and_turns_its_sign(rows):
+    one, other = (np.array(each) for each in zip(*rows, strict=True))
+    there, back = gap(one, other, rng=rng()), gap(other, one, rng=rng())
+    assert there.value == pytest.approx((sum(one.tolist()) - sum(other.tolist())) / len(rows))
+    assert back.value == -there.value
+    assert there.low <= there.value <= there.high
+    assert there.low >= -1
+    assert there.high <= 1
+    # the draws are not the same ones with the two turned round
+    assert back.low == pytest.approx(-there.high, abs=0.1)
+    assert back.high == pytest.approx(-there.low, abs=0.1)
+
+
+@pytest.mark.parametrize(
+    ("rates", "rows"), [((0.5, 0.1, 0.2, 0.2), 200), ((0.8, 0.02, 0.02, 0.16), 300)]
+)
+def test_the_interval_of_a_gap_covers_as_often_as_it_says(rates, rows):
+    draw = rng(6)
+    covered = 0
+    for _ in range(400):
+        kind = draw.choice(4, p=rates, size=rows)
+        found = gap((kind == 0) | (kind == 1), (kind == 0) | (kind == 2), rng=draw)
+        covered += found.low <= rates[1] - rates[2] <= found.high
+    assert covered > 0.95 * 400 - 4 * (400 * 0.05 * 0.95) ** 0.5
+    assert covered < 400  # it says something
+
+
+def test_the_interval_of_a_gap_shrinks_with_rows_and_with_agreement():
+    one, other = np.arange(10) < 6, np.arange(10) < 4
+    widths = [
+        found.high - found.low
+        for found in (gap(np.tile(one, n), np.tile(other, n), rng=rng()) for n in (10, 40, 160))
+    ]
+    assert widths[0] / widths[1] == pytest.approx(2, rel=0.1)
+    assert widths[1] / widths[2] == pytest.approx(2, rel=0.1)
+    apart = gap(np.tile(one, 40), np.tile(np.arange(10) >= 6, 40), rng=rng())
+    assert apart.value == gap(np.tile(one, 40), np.tile(other, 40), rng=rng()).value
+    assert apart.high - apart.low > 1.5 * widths[1]  # paired rows tell more than their rates
 
 
 def test_rows_may_come_in_any_order():

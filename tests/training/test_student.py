@@ -66,7 +66,7 @@ def test_what_it_cannot_begin_with_is_refused():
     with pytest.raises(BadInput, match="are not in both"):
         Student(recipe(), (4,), 3, 5, start=other)
     apart = Student(recipe(), (9,), 2, 5).model.state_dict()
-    with pytest.raises(BadInput, match="no tensor has the student's shape"):
+    with pytest.raises(BadInput, match=r"has shape \(6, 9\), where the student's has \(7, 4\)"):
         Student(MLP(hidden=(7,)), (4,), 3, 5, start=apart)
 
 

@@ -53,7 +53,11 @@ class BudgetExceeded(TrilemmaError):
         )
 
 
-class AccountBanned(TrilemmaError):
+class Refused(TrilemmaError):
+    """A service answers no more, or asks for more than the client gives; earlier answers stand."""
+
+
+class AccountBanned(Refused):
     """An account sent too many similar queries; it is answered no more.
 
     Args:
@@ -75,7 +79,7 @@ class AccountBanned(TrilemmaError):
         return _rebuild, (type(self), dict(vars(self)))
 
 
-class WorkRefused(TrilemmaError):
+class WorkRefused(Refused):
     """An answer costs more proof of work than the client is willing to do.
 
     Args:

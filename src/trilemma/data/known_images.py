@@ -227,7 +227,7 @@ TINY_IMAGENET = Entry(
     forms=(
         Form(reader="tiny_imagenet_archive", files=("tiny-imagenet-200.zip|tiny-imagenet-200",)),
         Form(
-            reader="jpeg_npz",
+            reader="tiny_imagenet_npz",
             files=("tiny_imagenet_jpeg.npz",),
             sha256=("63d075841dbd9995836dd2b92d6881c859126ded78285a532b59f48e9e5e5018",),
             deviation=(

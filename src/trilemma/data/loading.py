@@ -19,6 +19,7 @@ from trilemma.data.readers import (
     bundled,
     cifar,
     gtsrb,
+    halving,
     har,
     idx,
     lfw,
@@ -43,7 +44,12 @@ READERS: Mapping[str, Reader] = {
     "cifar100_binary": lambda paths, config: cifar.binary_100(paths[0]),
     "gtsrb_npz": lambda paths, config: gtsrb.prepared_npz(paths[0], config.size),
     "gtsrb_archives": lambda paths, config: gtsrb.archives(paths, config.size),
-    "tiny_imagenet_archive": lambda paths, config: tiny_imagenet.archive(paths[0]),
+    "tiny_imagenet_npz": lambda paths, config: halving.smaller(
+        prepared.jpeg_npz(paths[0]), config.halvings
+    ),
+    "tiny_imagenet_archive": lambda paths, config: halving.smaller(
+        tiny_imagenet.archive(paths[0]), config.halvings
+    ),
     "lfw_npz": lambda paths, config: prepared.sorted_npz(paths[0], "file"),
     "lfw_archive": lambda paths, config: lfw.archive(paths[0]),
     "yaleb_npz": lambda paths, config: yale.prepared_npz(

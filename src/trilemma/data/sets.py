@@ -12,6 +12,7 @@ from trilemma.data.scaling import Raw, Scaling, UnitRange
 
 AtLeastOne = Annotated[int, Ge(1)]
 Count = Annotated[int, Ge(0)]
+Halvings = Annotated[int, Ge(0), Le(3)]
 AtLeastTwo = Annotated[int, Ge(2)]
 LATER = {"counts": "unless default"}  # an option added later: see experiments/keys.py
 FREE = ("victim_training_rows", "validation")  # beside a preset
@@ -85,6 +86,12 @@ class Sampled:
         return Sizes(**{each.name: getattr(self, each.name) for each in fields(Sizes)})
 
 
+def _check_halvings(halvings: int) -> None:
+    _at_least("halvings", halvings, 0)
+    if halvings > 3:
+        raise BadInput("halvings", f"is {halvings}", "Allowed: 0 to 3")
+
+
 def _at_least(name: str, value: int | None, least: int) -> None:
     if value is not None and (isinstance(value, bool) or value < least):
         raise BadInput(name, f"must be a whole number >= {least}; got {value!r}")
@@ -150,9 +157,21 @@ class GTSRB(Sampled):
 
 @dataclass(frozen=True, kw_only=True)
 class TinyImageNet(Sampled):
-    """Tiny ImageNet: 100,000 + 10,000 colour images of 64x64, 200 classes."""
+    """Tiny ImageNet: 100,000 + 10,000 colour images of 64x64, 200 classes.
+
+    Args:
+        halvings: how many times both sides are halved, by box average: 1 leaves 32x32.
+
+    Raises:
+        BadInput: more than 3 halvings, or as every set.
+    """
 
     ENTRY: ClassVar[str] = "tiny_imagenet"
+    halvings: Halvings = field(default=0, metadata=LATER)
+
+    def __post_init__(self) -> None:
+        Sampled.__post_init__(self)
+        _check_halvings(self.halvings)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,13 +195,11 @@ class YaleB(Sampled):
 
     ENTRY: ClassVar[str] = "yaleb"
     full_size: bool = False
-    halvings: Annotated[int, Ge(0), Le(3)] = field(default=0, metadata=LATER)
+    halvings: Halvings = field(default=0, metadata=LATER)
 
     def __post_init__(self) -> None:
         Sampled.__post_init__(self)
-        _at_least("halvings", self.halvings, 0)
-        if self.halvings > 3:
-            raise BadInput("halvings", f"is {self.halvings}", "Allowed: 0 to 3")
+        _check_halvings(self.halvings)
 
 
 @dataclass(frozen=True, kw_only=True)

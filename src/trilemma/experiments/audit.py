@@ -1,6 +1,6 @@
 """The main job: from a declared experiment to the audit document."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
 from trilemma.core.errors import BadInput, MissingExtra
@@ -14,7 +14,7 @@ from trilemma.experiments.plan import Cell, check_name, describe_recorded, recor
 from trilemma.experiments.recorded import Predictions, read_recorded
 from trilemma.experiments.store import Store
 
-Names: TypeAlias = Callable[[Sequence[str], Sequence[str]], None]
+Check: TypeAlias = Callable[[Mapping[str, Any]], None]
 RECORDED_KEYS = {"name", "models"}
 
 
@@ -25,7 +25,7 @@ def audit(
     scheduler: str | None = None,
     workers: int = 0,
     on_event: Callable[[Event], None] = ignore,
-    check: Names = lambda models, attacks: None,
+    check: Check = lambda about: None,
 ) -> Json:
     """Run what is missing of a declared experiment and put the document together.
 
@@ -35,17 +35,18 @@ def audit(
         scheduler: address of a Dask cluster; None computes in this process.
         workers: size of a local cluster to start instead, in processes.
         on_event: told what happens, for progress.
-        check: told the models' and attacks' names before any work starts; may refuse.
+        check: told before any work starts what the document will say of its `models`, `methods`,
+            `robustness` and `thieves`; may refuse.
 
     Raises:
         BadInput: before any work starts.
     """
     again = finished.find(table, store)
     if again is not None:
-        check(list(again["models"]), list(again["methods"]))
+        check(again)
         return again
     cells, about = plan(table)
-    check(list(about["models"]), list(about["methods"]))
+    check(about)
     inputs = [stage for cell in cells for stage in cell.inputs]
     _refuse(run(inputs, store, on_event=on_event))
     stages = [stage for cell in cells for stage in cell.stages()]

@@ -35,6 +35,9 @@ def decode(value: Any, expected: Any, path: str = "") -> Any:
     kinds = _kinds(expected)
     if kinds and not (value is None and _optional(expected)):
         return _build(value, kinds, path)
+    if value is not None and _optional(expected) and len(arguments) == 2:
+        (given,) = (each for each in arguments if each is not type(None))
+        return decode(value, given, path)
     if origin in (dict, Mapping) or (origin and issubclass_safe(origin, Mapping)):
         if not isinstance(value, dict):
             raise BadInput(path, f"must be a mapping of names; got {value!r}")

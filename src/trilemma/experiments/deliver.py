@@ -12,6 +12,7 @@ from typing import Any
 from trilemma.core.errors import BadInput
 from trilemma.experiments import gate, methods
 from trilemma.experiments.audit import audit
+from trilemma.experiments.loot import loot
 from trilemma.experiments.progress import progress
 from trilemma.experiments.store import Store
 
@@ -70,14 +71,15 @@ def deliver(
     parsed: list[gate.Condition] = []
     accuracies = methods.accuracies(table)
 
-    def check(models: Sequence[str], attacks: Sequence[str]) -> None:
+    def check(about: Mapping[str, Any]) -> None:
         parsed.extend(
             gate.parse(
                 text,
-                models=models,
-                attacks=attacks,
+                models=list(about["models"]),
+                attacks=list(about["methods"]),
                 metrics=methods.metrics(table),
                 accuracies=accuracies,
+                loot=loot(table, about),
             )
             for text in conditions
         )

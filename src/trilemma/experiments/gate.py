@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from trilemma.core.errors import BadInput
+from trilemma.experiments.loot import PLACES, STOLEN, TRANSFER, Names
 
 COMPARE: Mapping[str, Callable[[float, float], bool]] = {
     ">=": operator.ge,
@@ -23,6 +24,9 @@ MEASURED_ON_REQUEST = {
     "verified": "Declare an attack of kind VerifiedConfidence",
 }
 FORM = "Write '[model:]attack.metric[.value|.low|.high] op number', e.g. 'confidence.auc.low > 0.6'"
+FIRST = {STOLEN: "thief", TRANSFER: "model"}  # what stands next to the word
+UNDECLARED = "Declare `extraction`, which lets thieves steal the models, and its `transfer`"
+MISSING = {"not_evaluable": "not part of this model's audit"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +36,9 @@ class Condition:
     Args:
         text: as its user wrote it.
         model: the model's name; None for any model.
+        attack: an attack's id, or what stands in its place: `accuracy`, `stolen`, `transfer`.
+        metric: the names that follow, with dots between.
+        where: the number's place in a model's entry of the document.
         part: which number of the estimate: `value`, `low` or `high`.
     """
 
@@ -39,6 +46,7 @@ class Condition:
     model: str | None
     attack: str
     metric: str
+    where: tuple[str, ...]
     part: str
     compare: str
     number: float
@@ -83,6 +91,7 @@ def parse(
     attacks: Sequence[str],
     metrics: Sequence[str],
     accuracies: Sequence[str] = (),
+    loot: Names | None = None,
 ) -> Condition:
     """Read one condition; names are matched longest first, since some contain dots.
 
@@ -91,6 +100,8 @@ def parse(
         models, attacks: the audit's names.
         metrics: of every attack.
         accuracies: the metrics of the word `accuracy`, which stands in an attack's place.
+        loot: the names below the words `stolen` and `transfer`, which do so where models are stolen
+            (`loot.loot`).
 
     Raises:
         BadInput: not of the form, or a model, attack or metric that this audit does not have.
@@ -99,14 +110,17 @@ def parse(
     model = next((m for m in _longest(models) if path.startswith(f"{m}:")), None)
     if model is not None:
         path = path[len(model) + 1 :].lstrip()
-    attack = _prefix(path, [*attacks, ACCURACY], text, "attack", models)
+    further = {word: names for word, names in (loot or {}).items() if word not in attacks}
+    attack = _prefix(path, [*attacks, ACCURACY, *further], text, "attack", models)
     rest = path[len(attack) + 1 :]
-    for prefix, fix in MEASURED_ON_REQUEST.items() if attack == ACCURACY else ():
-        if rest.startswith(f"{prefix}_") and rest.split(".")[0] not in accuracies:
-            raise BadInput("--fail-if", f"{path} in {text!r} was not measured", fix)
-    allowed = accuracies if attack == ACCURACY else metrics
-    metric = _prefix(rest, allowed, text, "metric", ())
-    part = rest[len(metric) + 1 :] or "value"
+    if attack in further:
+        names, rest = _walked(rest, attack, further[attack], text)
+        where = (*PLACES[attack], *names)
+    else:
+        metric = _metric(rest, attack, accuracies if attack == ACCURACY else metrics, text)
+        names, rest = (metric,), rest[len(metric) + 1 :]
+        where = (ACCURACY, metric) if attack == ACCURACY else ("membership", attack, metric)
+    part = rest or "value"
     if part not in PARTS:
         raise BadInput(
             "--fail-if", f"{part!r} in {text!r} is not known", f"Allowed: {', '.join(PARTS)}"
@@ -115,7 +129,8 @@ def parse(
         text=text,
         model=model,
         attack=attack,
-        metric=metric,
+        metric=".".join(names),
+        where=where,
         part=part,
         compare=compare,
         number=number,
@@ -148,11 +163,11 @@ def exit_status(document: Mapping[str, Any], verdicts: Iterable[Verdict]) -> int
 
 
 def _judge_model(condition: Condition, name: str, model: Mapping[str, Any]) -> Verdict:
-    own = condition.attack == ACCURACY
-    metrics = model.get(ACCURACY, {}) if own else model.get("membership", {}).get(condition.attack)
-    metric = (metrics or {}).get(condition.metric)
-    missing = {"not_evaluable": "not part of this model's audit"}
-    found = metric if metric is not None else missing
+    found = model
+    for below in condition.where:
+        found = found.get(below, MISSING)
+        if "not_evaluable" in found:
+            break
     if "not_evaluable" in found:
         return Verdict(condition=condition, model=name, holds=None, reason=found["not_evaluable"])
     number = found[condition.part]
@@ -177,10 +192,29 @@ def _longest(names: Iterable[str]) -> list[str]:
     return sorted(names, key=len, reverse=True)
 
 
+def _walked(path: str, word: str, names: Names, text: str) -> tuple[tuple[str, ...], str]:
+    """The names of a number below a word, level by level, and what follows them."""
+    found: tuple[str, ...] = ()
+    while names:
+        name = _first(path, names)
+        if name is None:
+            what, below = (FIRST[word] if not found else "number"), ".".join((word, *found))
+            missing = f"no {what} {path!r} below {below}" if path else f"nothing below {below}"
+            raise BadInput("--fail-if", f"{missing} in {text!r}", f"There is: {', '.join(names)}")
+        found, names, path = (*found, name), names[name], path[len(name) + 1 :]
+    return found, path
+
+
+def _metric(path: str, attack: str, allowed: Sequence[str], text: str) -> str:
+    for prefix, fix in MEASURED_ON_REQUEST.items() if attack == ACCURACY else ():
+        if path.startswith(f"{prefix}_") and path.split(".")[0] not in allowed:
+            raise BadInput("--fail-if", f"{attack}.{path} in {text!r} was not measured", fix)
+    return _prefix(path, allowed, text, "metric", ())
+
+
 def _prefix(path: str, names: Sequence[str], text: str, what: str, models: Sequence[str]) -> str:
-    for name in _longest(names):
-        if path == name or path.startswith(f"{name}."):
-            return name
+    if (name := _first(path, names)) is not None:
+        return name
     head = path.split(":", 1)[0] if ":" in path else ""
     if head and models:
         raise BadInput(
@@ -188,9 +222,16 @@ def _prefix(path: str, names: Sequence[str], text: str, what: str, models: Seque
         )
     if not path:
         raise BadInput("--fail-if", f"no {what} in {text!r}", FORM)
+    if what == "attack" and path.split(".")[0] in PLACES:
+        raise BadInput("--fail-if", f"{path!r} in {text!r} was not asked for", UNDECLARED)
     raise BadInput(
         "--fail-if", f"no {what} {path!r} in {text!r}", f"This audit has: {', '.join(names)}"
     )
+
+
+def _first(path: str, names: Iterable[str]) -> str | None:
+    """The longest of the names that a path begins with."""
+    return next((n for n in _longest(names) if path == n or path.startswith(f"{n}.")), None)
 
 
 def _number(text: str, whole: str) -> float:

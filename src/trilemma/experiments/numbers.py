@@ -102,12 +102,27 @@ def _looked(number: str) -> Callable[[Metric, str, str], Metric | None]:
     return find
 
 
+def _stolen(model: Metric, where: str, last: str) -> Metric | None:
+    """By the path below the thieves: `best.benign.final.accuracy`, `best.random.benign.victim`."""
+    found: Any = model.get("extraction", {}).get("thieves", {})
+    for each in (*where.split("."), last):
+        found = found.get(each, {}) if isinstance(found, Mapping) else {}
+    return found or None
+
+
+def _exchanged(model: Metric, maker: str, tried: str) -> Metric | None:
+    found: Metric | None = model.get("extraction", {}).get("transfer", {}).get(maker, {}).get(tried)
+    return found
+
+
 FURTHER: Mapping[str, Callable[[Metric, str, str], Metric | None]] = {
     **{part: _by_side(part) for part in BY_SIDE},
     "norms": _by_norm,
     "queries": _by_queries,
     "f1": _f1,
     **{number: _looked(number) for number in LOOKED},
+    "stolen": _stolen,
+    "exchange": _exchanged,
 }
 
 

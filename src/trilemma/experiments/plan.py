@@ -59,6 +59,7 @@ class Cell:
         certified: shares of certified rows by radius, by the prefix of what certifies them.
         security: the losses of secure and of insecure non-members.
         thefts: the stages of each thief (`thieving.thefts`), where models are to be stolen.
+        exchange: what each model's adversarial examples do to the others, where it was asked for.
         unstolen: why nothing is stolen where it was asked for.
         price: of 1,000 queries, where one was given.
         costs: what models cost, by the part they play: `target`, `shadow`, `copy`, `reference`.
@@ -86,6 +87,7 @@ class Cell:
     looks: Mapping[str, Mapping[str, Stage]] = field(default_factory=dict)
     unlooked: str = ""
     thefts: Mapping[str, Mapping[str, Stage]] = field(default_factory=dict)
+    exchange: Stage | None = None
     unstolen: str = ""
     price: float | None = None
     costs: Mapping[str, Stage] = field(default_factory=dict)
@@ -103,6 +105,7 @@ class Cell:
             self.thorough,
             self.security,
             self.sensitivity,
+            self.exchange,
             self.source,
             self.split,
             self.data_probe,

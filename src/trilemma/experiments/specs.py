@@ -42,8 +42,8 @@ from trilemma.experiments.models import (
 from trilemma.experiments.perturbations import STEPS, attacks_in, ball_of, perturbation
 from trilemma.experiments.plan import check_name
 from trilemma.experiments.recorded import Predictions
-from trilemma.experiments.theft import Theft
-from trilemma.oracles.defences import LabelOnly, MemGuard
+from trilemma.experiments.theft import Theft, check_theft
+from trilemma.oracles.defences import MemGuard
 from trilemma.training.full_strength import check_full_strength
 from trilemma.training.playing import played
 from trilemma.training.private import check_private
@@ -225,7 +225,8 @@ def _check_model(declared: Experiment, name: str, model: Model) -> None:
         return
     data = declared.data_of(name)
     _check_guard(f"{where}.defences", model, data)
-    _check_theft(where, declared.extraction, model, data)
+    if declared.extraction is not None:
+        check_theft(where, declared.extraction, data, getattr(model, "defences", ()))
     if isinstance(model, Trained):
         _check_training(where, model, data)
     for like, other in _likes(declared).items():  # which learn from the rows of this model's data
@@ -271,27 +272,6 @@ def _check_guard(where: str, model: Model, data: Data) -> None:
             where,
             "MemGuard's own attack learns from non-members, and its owner has none set aside",
             f"Let the split have some: data: {{..., validation: {fix}}}",
-        )
-
-
-def _check_theft(where: str, theft: Theft | None, model: Model, data: Data) -> None:
-    if theft is None:
-        return
-    for name, rows in (("shadow", 500), ("validation", 200)):
-        if not getattr(data, name, None):
-            fix = "FILE" if isinstance(data, Files) else str(rows)
-            raise BadInput(
-                "extraction",
-                f"{where} has no {name} rows: a thief asks about the shadow rows, and its best"
-                " student is found on the validation rows",
-                f"Let the split have some: data: {{..., {name}: {fix}}}",
-            )
-    guarded = any(isinstance(each, MemGuard) for each in getattr(model, "defences", ()))
-    if guarded and not any(isinstance(each, LabelOnly) for each in theft.tells):
-        raise BadInput(
-            "extraction.tells",
-            f"{where} is behind MemGuard, which is not set up for a thief's inputs",
-            "Steal by labels alone, which it does not change: tells: [{kind: LabelOnly}]",
         )
 
 

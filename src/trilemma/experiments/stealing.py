@@ -1,10 +1,7 @@
-"""The stages of a theft: a student learns from a model's answers, and is compared with it."""
+"""The stage of a theft: a student learns from a model's answers."""
 
-import json
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
@@ -12,55 +9,66 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from trilemma import metrics
-from trilemma.attacks.evasion import Evasion, attack_of
-from trilemma.attacks.extraction import Extraction, Pass, RoundThief, extract
+from trilemma.attacks.evasion import Evasion
+from trilemma.attacks.extraction import Extraction, Pass, RoundThief, Stolen, extract
 from trilemma.core.box import Box
 from trilemma.core.dataset import Dataset
 from trilemma.core.errors import BadInput
 from trilemma.core.generators import seeded
 from trilemma.core.keys import digest
-from trilemma.core.pace import usual
 from trilemma.experiments.artifact import Artifact
 from trilemma.experiments.graph import Bench, Stage
+from trilemma.experiments.guarding import Watched, guarded
+from trilemma.experiments.guards import Guard
+from trilemma.experiments.looks import CHOSEN, JUDGED, Looks
 from trilemma.experiments.parts import part
-from trilemma.experiments.stages import UNCOUNTED, Parts, Source, restore, stream
-from trilemma.models.weights import read_weights, save_weights
-from trilemma.oracles import Ledger, Local, Oracle, log_probabilities
+from trilemma.experiments.pools import held
+from trilemma.experiments.stages import UNCOUNTED, Parts, Source, Split, Train, restore, stream
+from trilemma.experiments.theft import Pool
+from trilemma.oracles import Ledger, Local, Oracle
 from trilemma.oracles.defences import Defence, LabelOnly, defended
 from trilemma.training.checkpoints import Checkpoint
 from trilemma.training.recipes import Recipe, build
 from trilemma.training.student import Kept, Student
 
 FINAL, BEST = "final", "best"
+LABELS: tuple[Defence, ...] = (LabelOnly(),)  # all that a thief is told unless said otherwise
 
 
 @dataclass(frozen=True, kw_only=True)
 class Steal(Stage):
-    """Let a thief who holds the shadow rows teach a student.
-
-    Their labels are looked at by `Adaptive` alone, as the groups of a public data set.
+    """Let a thief teach a student by what a model answers about a pool.
 
     Args:
         source: the victim.
         thief: the method and its budgets.
         student: the recipe of its model; the thief's epochs are those of its course.
+        start: a model trained on other data, whose weights the student begins with.
+        pool: how many rows of which part of the split the thief holds. Their labels are looked at
+            by `Adaptive` alone, as the groups of a public data set.
+        others: splits of other data sets, whose members it holds, too.
         tells: what stands before the victim's answers.
+        guard: what watches the thief's accounts. What these were asked lies in memory alone, so
+            that a theft that was killed begins anew, with a new ledger.
         attack: under which the student's robustness is looked at on the way; None looks at
             accuracy alone.
         every: passes between two looks.
-        rows: at most so many of the validation rows are looked at.
+        rows: at most so many of the validation rows, and of the non-members, are looked at.
     """
 
-    REVISION: ClassVar[int] = 1
+    REVISION: ClassVar[int] = 2
     split: Parts
     source: Source
     thief: Extraction
     student: Recipe
-    tells: tuple[Defence, ...]
-    attack: Evasion | None
-    every: int
-    rows: int
+    start: Train | None = None
+    pool: Pool = field(default_factory=Pool)
+    others: tuple[Split, ...] = ()
+    tells: tuple[Defence, ...] = LABELS
+    guard: Guard | None = None
+    attack: Evasion | None = None
+    every: int = 10
+    rows: int = 512
     box: Box
     seed: int
     name: str = field(default="model", metadata=UNCOUNTED)
@@ -73,232 +81,141 @@ class Steal(Stage):
         """Arrays: the weights `final.*` and `best.*`, the latter of the look at which the student
         was most robust (or, without an attack, most accurate) on the validation rows.
 
-        Facts: `limit` and `spent`, rows; `looks`, each with `pass`, `queries`, `loss`, `accuracy`,
-        `fidelity` and `robust_accuracy`; `best`, which of them.
+        Facts: `pool`, rows; `limit` and `spent`, rows; `looks`, as `Looks` describes them; `best`,
+        which of them; `published`, which is best on the rows that it is judged on; `judged`, how
+        many these are. With a guard also `stopped`, why the victim refused to go on, and `guard`,
+        what `Watched.told` tells.
 
         Raises:
-            BadInput: the split has no shadow or no validation rows; a limit of no queries.
+            BadInput: the split has no validation rows, or fewer others than are wanted; rows of
+                another shape; a start of another architecture; a limit of no queries.
         """
         parts = bench.load(self.split)
-        for name in ("shadow", "validation"):
-            if f"{name}_x" not in parts.arrays:
-                raise BadInput(
-                    f"data.{name}",
-                    "has no rows, and a thief asks about the shadow rows and chooses a student by"
-                    " the validation rows",
-                    "Let the split have some",
-                )
-        held = part(parts, "shadow")
-        pool = held.x
-        classes, victim = int(parts.facts["classes"]), restore(self.source, self.split, bench)
-        limit, file = self.thief.limit(len(pool)), bench.scratch / "queries.sqlite"
+        pool = held(self.pool, parts, [bench.load(each) for each in self.others], self.seed)
+        limit = self.thief.limit(len(pool))
         if limit == 0:
             raise BadInput("queries", "is 0", "Let the thief ask at least once")
         bench.scratch.mkdir(parents=True, exist_ok=True)
-        oracle = Ledger(_behind(self.tells, Local(victim, classes=classes)), limit, file)
-        student, rng = self._student(pool, classes), seeded(stream("steal", self.seed))
-        looks = _Looks(self, student, victim, part(parts, "validation"), bench)
+        victim = restore(self.source, self.split, bench)
+        student = self._student(parts, bench)
+        looks = self._looks(student.model, victim, parts, bench)
+        asked = Local(victim, classes=int(parts.facts["classes"]))
+        watched = self._watched(asked, parts)
+        stolen = self._stolen(watched or asked, limit, pool, student, looks, bench)
+        looks.at_the_end(stolen)
+        facts: dict[str, Any] = {"pool": len(pool), "limit": limit, "spent": stolen.spent}
+        if watched:
+            facts |= {"stopped": stolen.stopped, "guard": watched.told()}
+        return _artifact(student, looks, facts)
+
+    def _stolen(
+        self,
+        oracle: Oracle,
+        limit: int,
+        pool: Dataset,
+        student: Student,
+        looks: Looks,
+        bench: Bench,
+    ) -> Stolen:
+        """What the thief ends with, through the account of its queries."""
+        rng = seeded(stream("steal", self.seed))
         identity = digest([self.thief, self.student, self.seed, limit])
+        checkpoint = Checkpoint(bench.scratch, replaces=True)
+        file = None if self.guard else bench.scratch / "queries.sqlite"
+        ledger = Ledger(_behind(self.tells, oracle), limit, file)
         try:
-            stolen = extract(
-                oracle,
-                held,
+            return extract(
+                ledger,
+                pool,
                 student,
                 self.thief,
                 box=self.box,
                 rng=rng,
-                keeper=Kept(Checkpoint(bench.scratch, replaces=True), identity, student, rng),
-                watch=looks,
+                keeper=None if self.guard else Kept(checkpoint, identity, student, rng),
+                watch=lambda number, each: self._watch(looks, number, each, bench),
             )
         finally:
-            oracle.close()
-        looks.at_the_end(stolen.history)
-        arrays = {f"{FINAL}.{name}": w for name, w in _numbers(student.model).items()}
-        arrays |= {f"{BEST}.{name}": w.numpy() for name, w in looks.best_weights().items()}
-        facts = {"limit": limit, "spent": stolen.spent, "looks": looks.seen, "best": looks.best}
-        return Artifact(arrays=arrays, facts=facts)
+            ledger.close()
 
-    def _student(self, pool: Tensor, classes: int) -> Student:
-        recipe = replace(self.student, epochs=self.thief.epochs)
-        seed = stream("student", self.seed)
-        return Student(recipe, tuple(pool.shape[1:]), classes, seed, box=self.box)
-
-    @property
-    def passes(self) -> int:
-        """Passes over what is learnt, in all."""
-        rounds = self.thief.rounds if isinstance(self.thief, RoundThief) else 1
-        return rounds * self.thief.epochs
-
-
-class _Looks:
-    """What is seen of a student on the way; kept on disk, so that a kill loses nothing."""
-
-    def __init__(
-        self, theft: Steal, student: Student, victim: nn.Module, rows: Dataset, bench: Bench
-    ) -> None:
-        self.theft, self.student, self.bench = theft, student, bench
-        chosen = torch.randperm(len(rows), generator=seeded(stream("looked at", theft.seed)))
-        self.rows = rows[chosen[: theft.rows].sort().values]
-        self.told = labels(victim, self.rows.x)
-        self.file = bench.scratch / "looks.json"
-        self.seen: list[dict[str, Any]] = (
-            json.loads(self.file.read_text()) if self.file.exists() else []
+    def _watched(self, victim: Oracle, parts: Artifact) -> Watched | None:
+        """The victim behind its guard; the validation rows are what normal users send."""
+        if self.guard is None:
+            return None
+        return guarded(
+            self.guard,
+            victim,
+            part(parts, CHOSEN).x,
+            own=part(parts, "members").x,
+            box=self.box,
+            seed=stream("guard", self.seed),
         )
 
-    def __call__(self, number: int, each: Pass) -> None:
+    def _watch(self, looks: Looks, number: int, each: Pass, bench: Bench) -> None:
         """Look, unless it is not time to."""
-        if (number + 1) % self.theft.every == 0 or number + 1 == self.theft.passes:
-            self._look(number, each)
-        self.bench.progress(number + 1, self.theft.passes, f"{each.spent:,} queries")
+        rounds = self.thief.rounds if isinstance(self.thief, RoundThief) else 1
+        passes = rounds * self.thief.epochs
+        if (number + 1) % self.every == 0 or number + 1 == passes:
+            looks.look(number, each)
+        bench.progress(number + 1, passes, f"{each.spent:,} queries")
 
-    def at_the_end(self, history: Sequence[Pass]) -> None:
-        """Look at the last pass, where the limit ended the theft before it was time to."""
-        if not self.seen or self.seen[-1]["pass"] < len(history):
-            self._look(len(history) - 1, history[-1])
+    def _student(self, parts: Artifact, bench: Bench) -> Student:
+        return Student(
+            replace(self.student, epochs=self.thief.epochs),
+            tuple(parts.arrays["members_x"].shape[1:]),
+            int(parts.facts["classes"]),
+            stream("student", self.seed),
+            start=None if self.start is None else _weights(bench.load(self.start)),
+            box=self.box,
+        )
 
-    def _look(self, number: int, each: Pass) -> None:
-        self.seen = [look for look in self.seen if look["pass"] <= number]  # of before a kill
-        self.seen.append({"pass": number + 1, **self._seen(each)})
-        if self.best == len(self.seen) - 1:
-            save_weights(self._weights, self.student.model)
-        _written(self.file, json.dumps(self.seen))
-
-    def _seen(self, each: Pass) -> dict[str, Any]:
-        given, y = labels(self.student.model, self.rows.x), self.rows.y
-        found = {
-            "queries": each.spent,
-            "loss": each.loss,
-            "accuracy": share(given == y),
-            "fidelity": share(given == self.told),
+    def _looks(self, student: nn.Module, victim: nn.Module, parts: Artifact, bench: Bench) -> Looks:
+        if f"{CHOSEN}_x" not in parts.arrays:
+            problem = "has no rows, and a thief chooses its best student by them"
+            raise BadInput(f"data.{CHOSEN}", problem, "Let the split have some")
+        rows = {
+            CHOSEN: drawn(part(parts, CHOSEN), self.rows, stream("looked at", self.seed)),
+            JUDGED: judged(parts, self.rows, self.seed),
         }
-        if self.theft.attack is not None:
-            rng = seeded(stream("attack", self.theft.seed))
-            hard = under(self.student.model, self.rows, self.theft.attack, self.theft.box, rng)
-            found["robust_accuracy"] = share(labels(self.student.model, hard) == y)
-        return found
-
-    @property
-    def best(self) -> int:
-        """Which look is the best, the first of equals."""
-        by = "accuracy" if self.theft.attack is None else "robust_accuracy"
-        return max(range(len(self.seen)), key=lambda i: (self.seen[i][by], -i))
-
-    def best_weights(self) -> dict[str, Tensor]:
-        """The student as it was then."""
-        return read_weights(self._weights)
-
-    @property
-    def _weights(self) -> Path:
-        return self.bench.scratch / "best.safetensors"
+        return Looks(
+            student,
+            victim,
+            rows,
+            self.attack,
+            box=self.box,
+            seed=self.seed,
+            folder=bench.scratch,
+        )
 
 
-@dataclass(frozen=True, kw_only=True)
-class Liken(Stage):
-    """Compare a stolen student with its victim on the non-members, as they are or attacked.
+def judged(parts: Artifact, rows: int, seed: int) -> Dataset:
+    """The non-members on which students are compared with their victim."""
+    return drawn(part(parts, "nonmembers"), rows, stream("compared", seed))
 
-    Args:
-        steal: whose student.
-        attack: None compares on benign rows.
-        rows: at most so many of the non-members.
-    """
 
-    REVISION: ClassVar[int] = 1
-    split: Parts
-    source: Source
-    steal: Steal
-    attack: Evasion | None
-    rows: int
-    box: Box
-    seed: int
-    name: str = field(default="model", metadata=UNCOUNTED)
-
-    def label(self) -> str:
-        """For progress and failures."""
-        how = type(self.attack).__name__ if self.attack else "benign inputs"
-        return f"compare a student with {self.name} under {how}, {self.steal.label()}"
-
-    def run(self, bench: Bench) -> Artifact:
-        """Facts: `rows`; `victim`, its accuracy; `final` and `best`, each with `accuracy`,
-        `fidelity` and `of_accuracy` (`metrics.likeness`), the victim attacked by itself and the
-        student by itself. Under attack also `steady`, how often the student's label stays what it
-        was (Li et al. 2023, appendix B.4); `agreement` with the victim on the student's adversarial
-        examples; `to_victim` and `from_victim`, accuracy on the other's adversarial examples.
-        """
-        test = part(bench.load(self.split), "nonmembers")
-        order = torch.randperm(len(test), generator=seeded(stream("compared", self.seed)))
-        test = test[order[: self.rows].sort().values]
-        victim = restore(self.source, self.split, bench)
-        own = self._attacked(victim, test)
-        facts: dict[str, Any] = {
-            "rows": len(test),
-            "victim": metrics.accuracy((labels(victim, own) == test.y).numpy()).to_json(),
-        }
-        for which in (FINAL, BEST):
-            student = student_of(self.steal, which, self.split, bench)
-            facts[which] = self._compared(student, victim, test, own)
-        return Artifact(facts=facts)
-
-    def _compared(
-        self, student: nn.Module, victim: nn.Module, test: Dataset, own: Tensor
-    ) -> dict[str, Any]:
-        hard, y = self._attacked(student, test), test.y.numpy()
-        given, told = labels(student, hard).numpy(), labels(victim, own).numpy()
-        rng = np.random.default_rng(stream("ratio", self.seed))
-        found = metrics.likeness(given, told, y, rng=rng)
-        record: dict[str, metrics.Metric] = {
-            "accuracy": found.accuracy,
-            "fidelity": found.fidelity,
-            "of_accuracy": found.of_accuracy,
-        }
-        if self.attack is not None:
-            there = labels(victim, hard).numpy()
-            before = labels(student, test.x).numpy()
-            record["steady"] = metrics.accuracy(given == before)
-            record["agreement"] = metrics.accuracy(given == there)
-            record["to_victim"] = metrics.accuracy(there == y)
-            record["from_victim"] = metrics.accuracy(labels(student, own).numpy() == y)
-        return {name: each.to_json() for name, each in record.items()}
-
-    def _attacked(self, model: nn.Module, rows: Dataset) -> Tensor:
-        if self.attack is None:
-            return rows.x
-        return under(model, rows, self.attack, self.box, seeded(stream("attack", self.seed)))
+def drawn(rows: Dataset, count: int, seed: int) -> Dataset:
+    """At most so many of the rows, in their order."""
+    chosen = torch.randperm(len(rows), generator=seeded(seed))
+    return rows[chosen[:count].sort().values]
 
 
 def student_of(steal: Steal, which: str, split: Parts, bench: Bench) -> nn.Module:
     """The student of a finished theft, in eval mode: `final`, or `best` on the validation rows."""
     parts, weights = bench.load(split), bench.load(steal).arrays
-    shape = tuple(parts.arrays["shadow_x"].shape[1:])
+    shape = tuple(parts.arrays["members_x"].shape[1:])
     model = build(steal.student, shape, int(parts.facts["classes"]), seeded(0))
     start = f"{which}."
-    model.load_state_dict(
-        {
-            name.removeprefix(start): torch.from_numpy(np.array(each))
-            for name, each in weights.items()
-            if name.startswith(start)
-        }
-    )
+    own = {name.removeprefix(start): w for name, w in weights.items() if name.startswith(start)}
+    model.load_state_dict(_tensors(own))
     return model.eval()
 
 
-def labels(model: nn.Module, x: Tensor) -> Tensor:
-    """(n,) the label of each row."""
-    return log_probabilities(model, x).argmax(1)
-
-
-def under(
-    model: nn.Module, rows: Dataset, attack: Evasion, box: Box, rng: torch.Generator
-) -> Tensor:
-    """The rows attacked; where an attack fails (NaN), the row itself."""
-    batch = usual(rows.x).rows  # a measured pace would repeat but for rounding
-    hard = attack_of(attack)(model, rows.x, rows.y, attack, box=box, rng=rng, batch=batch)
-    sound = hard.isfinite().flatten(1).all(1).view(-1, *[1] * (hard.dim() - 1))
-    return hard.where(sound, rows.x)
-
-
-def share(hits: Tensor) -> float:
-    """How many of them hold."""
-    return math.fsum(hits.tolist()) / max(len(hits), 1)
+def _artifact(student: Student, looks: Looks, facts: Mapping[str, Any]) -> Artifact:
+    state = student.model.state_dict()
+    arrays = {f"{FINAL}.{name}": w.detach().cpu().numpy() for name, w in state.items()}
+    arrays |= {f"{BEST}.{name}": w.numpy() for name, w in looks.best_weights().items()}
+    seen = {"looks": looks.seen, "best": looks.best, "published": looks.published}
+    seen["judged"] = len(looks.rows[JUDGED])
+    return Artifact(arrays=arrays, facts={**facts, **seen})
 
 
 def _behind(tells: tuple[Defence, ...], oracle: Oracle) -> Oracle:
@@ -307,15 +224,9 @@ def _behind(tells: tuple[Defence, ...], oracle: Oracle) -> Oracle:
     return oracle
 
 
-def _numbers(model: nn.Module) -> dict[str, NDArray[Any]]:
-    return {name: each.detach().cpu().numpy() for name, each in model.state_dict().items()}
+def _weights(trained: Artifact) -> dict[str, Tensor]:
+    return _tensors(trained.arrays)
 
 
-def _written(path: Path, text: str) -> None:
-    """Whole under its name, or not at all."""
-    part = path.with_suffix(".part")
-    part.write_text(text)
-    part.replace(path)
-
-
-LABELS: tuple[Defence, ...] = (LabelOnly(),)  # all that a thief is told unless said otherwise
+def _tensors(arrays: Mapping[str, NDArray[Any]]) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(np.array(each)) for name, each in arrays.items()}

@@ -7,11 +7,10 @@ from trilemma import metrics
 from trilemma.experiments.closer import Facts, Json
 from trilemma.experiments.plan import Cell
 
-PARTS = ("final", "best")
-NUMBERS = {
-    "benign": ("accuracy", "fidelity", "of_accuracy"),
-    "adversarial": ("accuracy", "of_accuracy", "steady", "agreement", "to_victim", "from_victim"),
-}
+STEAL, BENIGN, ADVERSARIAL, UNDER = "steal", "benign", "adversarial", "under"
+STUDENTS = ("final", "best")
+PLAIN = ("accuracy", "fidelity", "of_accuracy")
+ATTACKED = (*PLAIN, "steady", "agreement", "to_victim", "from_victim")
 BESIDE = "random"  # what a thief of random queries is called
 
 
@@ -25,7 +24,8 @@ def extraction(cells: Sequence[Cell], of: Facts) -> Json:
         return {}
     price = next((cell.price for cell in cells if cell.price is not None), None)
     told = {"price": price} if price is not None else {}
-    return {"extraction": {**told, "thieves": {name: _thief(name, cells, of) for name in names}}}
+    thieves = {name: _thief(name, cells, of) for name in names}
+    return {"extraction": {**told, "thieves": thieves, **_exchanged(cells, of)}}
 
 
 def _thief(name: str, cells: Sequence[Cell], of: Facts) -> Json:
@@ -42,29 +42,100 @@ def _student(name: str, start: str, cells: Sequence[Cell], of: Facts) -> Json:
         seeds.append({part: facts for part, facts in told.items() if facts})
         if len(seeds[-1]) < len(told):
             return {"not_evaluable": f"the theft failed with seed {cell.seed}; see failures"}
-    first = seeds[0]["steal"]
-    found: Json = {
-        "queries": sum(seed["steal"]["spent"] for seed in seeds) / len(seeds),
-        "limit": first["limit"],
-        "looks": {"seed": cells[0].seed, "best": first["best"], "passes": first["looks"]},
-    }
+    thefts = [seed.pop(STEAL) for seed in seeds]
+    found = _asked(thefts, cells[0].seed)
     for part in seeds[0]:
-        if part != "steal":
-            found[part] = _compared([seed[part] for seed in seeds], NUMBERS[part])
+        compared = _compared([seed[part] for seed in seeds], PLAIN if part == BENIGN else ATTACKED)
+        if part.startswith(UNDER):
+            found.setdefault(UNDER, {})[part.removeprefix(f"{UNDER}.")] = compared
+        else:
+            found[part] = compared
     return found
+
+
+def _asked(thefts: Sequence[Mapping[str, Any]], seed: int) -> Json:
+    """What was asked, and what was seen on the way: that of the first seed."""
+    first = thefts[0]
+    return {
+        "pool": first["pool"],
+        "queries": sum(theft["spent"] for theft in thefts) / len(thefts),
+        "limit": first["limit"],
+        "looks": {
+            "seed": seed,
+            "best": first["best"],
+            "published": first["published"],
+            "passes": first["looks"],
+        },
+        "published": _published(thefts),
+        **({"guard": _guarded(thefts)} if "guard" in first else {}),
+    }
+
+
+def _guarded(thefts: Sequence[Mapping[str, Any]]) -> Json:
+    """What a detector noticed of the thief, and of a normal user; curves are the first seed's."""
+    guards = [theft["guard"] for theft in thefts]
+    found: Json = {
+        "detector": guards[0]["detector"],
+        "accounts": _counted([guard["accounts"] for guard in guards]),
+        "stopped": [theft["stopped"] for theft in thefts],
+    }
+    for who in ("thief", "user"):
+        found[who] = {
+            number: _counted([guard[who][number] for guard in guards]) for number in guards[0][who]
+        }
+    further = {"detector", "accounts", "thief", "user"}
+    return found | {name: each for name, each in guards[0].items() if name not in further}
+
+
+def _counted(seeds: Sequence[float | int | None]) -> Json:
+    """A number that no choice of rows makes uncertain; between seeds it may differ."""
+    numbers = [each for each in seeds if each is not None]
+    if len(numbers) < len(seeds):
+        none = f"it did not happen with {len(seeds) - len(numbers)} of {len(seeds)} seeds"
+        return {"not_evaluable": none}
+    level = metrics.rate(0, 1).level
+    each = [{"value": n, "low": n, "high": n, "level": level} for n in map(float, numbers)]
+    return metrics.combine(each)
+
+
+def _published(thefts: Sequence[Mapping[str, Any]]) -> Json:
+    """The student that is best on the rows it is judged on, as the paper reports it."""
+    chosen = [theft["looks"][theft["published"]]["test"] for theft in thefts]
+    rows = [theft["judged"] for theft in thefts]
+    return {
+        number: metrics.combine(
+            [
+                metrics.rate(round(each[number] * n), n).to_json()
+                for each, n in zip(chosen, rows, strict=True)
+            ]
+        )
+        for number in chosen[0]
+    }
 
 
 def _parts(stages: Mapping[str, Any]) -> list[str]:
-    return [part for part in ("steal", *NUMBERS) if part in stages]
+    return [part for part in stages if not part.startswith(f"{BESIDE}_")]
 
 
 def _compared(seeds: Sequence[Mapping[str, Any]], numbers: Sequence[str]) -> Json:
-    found: Json = {
-        "rows": seeds[0]["rows"],
-        "victim": metrics.combine([seed["victim"] for seed in seeds]),
-    }
-    for part in PARTS:
-        found[part] = {
-            number: metrics.combine([seed[part][number] for seed in seeds]) for number in numbers
+    found: Json = {"rows": seeds[0]["rows"]}
+    for whole in ("victim", "overfitting"):
+        found[whole] = metrics.combine([seed[whole] for seed in seeds])
+    for which in STUDENTS:
+        found[which] = {
+            number: metrics.combine([seed[which][number] for seed in seeds]) for number in numbers
         }
     return found
+
+
+def _exchanged(cells: Sequence[Cell], of: Facts) -> Json:
+    """Accuracy of each model on each one's adversarial examples; nothing where a seed failed."""
+    seeds = [found["accuracy"] for cell in cells if (found := of(cell.exchange))]
+    if not seeds or len(seeds) < len(cells):
+        return {}
+    return {
+        "transfer": {
+            maker: {tried: metrics.combine([seed[maker][tried] for seed in seeds]) for tried in row}
+            for maker, row in seeds[0].items()
+        }
+    }

@@ -40,7 +40,11 @@ class Claim:
     `model:f1.attack.30` its F1 by a threshold at the top 30 per cent of random images;
     `model:ace.target.train` is the average cross-entropy of members to other labels,
     `model:distance.copy.test` the mean distance of others' features from other labels' regions by
-    the model's copy. A limit is a number by itself: `0.5`.
+    the model's copy. What a thief's student got stands below `model:stolen.thief`, as the
+    document has it: `model:stolen.best.adversarial.final.accuracy`,
+    `model:stolen.best.under.pgd100.best.accuracy`, `model:stolen.best.benign.overfitting`; the
+    accuracy of one model on another's adversarial examples is `model:exchange.maker.tried`. A limit
+    is a number by itself: `0.5`.
 
     Args:
         statement: in our words, with its scope.

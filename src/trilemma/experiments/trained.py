@@ -52,7 +52,7 @@ from trilemma.experiments.stages import (
     Train,
     origin,
 )
-from trilemma.experiments.thieving import thefts
+from trilemma.experiments.thieving import equipped, thefts
 from trilemma.experiments.user_code import user_model_fingerprint
 from trilemma.experiments.user_model import load_user_model, state_fingerprint
 from trilemma.training.devices import devices_here
@@ -194,7 +194,8 @@ def inputs(declared: Experiment, split: Split, source: Source, name: str) -> tup
     known = [
         each for parts in (split, *able) for each in known_classes(declared, parts, split.seed)
     ]
-    return (split, *((found,) if own else ()), fits, *able, *enough, *known)
+    thieves = equipped(declared, split, name)
+    return (split, *((found,) if own else ()), fits, *able, *enough, *known, *thieves)
 
 
 def fingerprint(model: Supplied) -> str:
@@ -259,8 +260,7 @@ def evaluations(
         "thresholds": thresholds(target, declared.attacks_on(name), declared.random_threshold),
         "budgets": budgeted(declared, target),
         **looking(declared, target),
-        "thefts": thefts(declared, target),
-        "price": None if declared.extraction is None else declared.extraction.price,
+        **thefts(declared, target),
     }
 
 

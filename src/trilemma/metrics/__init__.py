@@ -26,7 +26,7 @@ from trilemma.metrics.records import combine, to_json
 from trilemma.metrics.roc import Curve, Roc, roc, thin
 from trilemma.metrics.security import Security, security
 from trilemma.metrics.sensitivity import Sensitivity, sensitivity
-from trilemma.metrics.stolen import Likeness, likeness, share
+from trilemma.metrics.stolen import Likeness, gap, likeness, share
 from trilemma.metrics.transferred import (
     Operating,
     Transferred,
@@ -68,6 +68,7 @@ __all__ = [
     "decision_distances",
     "difference",
     "epsilon_lower_bound",
+    "gap",
     "halves",
     "held_out",
     "likeness",

@@ -90,10 +90,50 @@ def share(
     check_level(level)
     if not whole.any():
         return NotEvaluable("the victim is right about no row")
-    cells = [part & whole, part & ~whole, ~part & whole, ~part & ~whole]
+    both, one, other = _posterior(part, whole, rng)
+    value = float(part.sum() / whole.sum())
+    return _middle(value, (both + one) / (both + other), level)
+
+
+def gap(
+    larger: NDArray[np.bool_],
+    smaller: NDArray[np.bool_],
+    *,
+    rng: Generator,
+    level: float = 0.95,
+) -> Estimate:
+    """The difference of two rates that are measured on the same rows, as `share` is their ratio.
+
+    Args:
+        larger: (n,) hits of the rate that the other is taken from; may be the smaller one.
+        smaller: (n,) hits of the other.
+        rng: of the draws from the posterior.
+        level: of the interval, in (0, 1).
+
+    Returns:
+        The difference, in [-1, 1].
+
+    Example:
+        >>> one, two = np.arange(8) < 6, np.arange(8) < 4
+        >>> gap(one, two, rng=np.random.default_rng(0)).value
+        0.25
+    """
+    check_level(level)
+    _, one, other = _posterior(larger, smaller, rng)
+    return _middle(float(larger.mean() - smaller.mean()), one - other, level)
+
+
+def _posterior(
+    first: NDArray[np.bool_], second: NDArray[np.bool_], rng: Generator
+) -> tuple[NDArray[np.float64], ...]:
+    """Draws of how often both hit, the first alone, the second alone."""
+    cells = [first & second, first & ~second, ~first & second, ~first & ~second]
     counts = np.array([int(cell.sum()) for cell in cells])
     both, one, other, _ = rng.dirichlet(counts + 0.5, size=DRAWS).T
+    return both, one, other
+
+
+def _middle(value: float, draws: NDArray[np.float64], level: float) -> Estimate:
     tail = (1 - level) / 2
-    low, high = np.quantile((both + one) / (both + other), [tail, 1 - tail])
-    value = float(part.sum() / whole.sum())
+    low, high = np.quantile(draws, [tail, 1 - tail])
     return Estimate(value, min(float(low), value), max(float(high), value), level)

@@ -50,6 +50,7 @@ from trilemma.training.recipes import (
 )
 from trilemma.training.regression import Regressed, Stopping, regress
 from trilemma.training.schedule import SGD, Adam, Constant, Cosine, Steps
+from trilemma.training.similarity import TrainedEncoder, train_encoder
 from trilemma.training.student import Kept, Student
 from trilemma.training.together import train_together
 from trilemma.training.train import Trained, as_fit, train
@@ -104,6 +105,7 @@ __all__ = [
     "Sum",
     "Term",
     "Trained",
+    "TrainedEncoder",
     "Validation",
     "Verified",
     "WideResNet",
@@ -116,5 +118,6 @@ __all__ = [
     "regress",
     "robust_accuracy",
     "train",
+    "train_encoder",
     "train_together",
 ]

@@ -29,8 +29,8 @@ class Student:
         shape: of one input, without the row axis.
         classes: how many logits.
         seed: draws the weights.
-        start: weights to begin with, as of a model that was trained on other data; a layer of
-            another shape (the last one, where there are other classes) keeps its drawn weights.
+        start: weights to begin with, as of a model that was trained on other data; a last layer of
+            another shape (where there are other classes) keeps its drawn weights.
         box: the valid inputs.
 
     Raises:
@@ -128,7 +128,7 @@ class Kept:
 
 
 def _begin_with(model: nn.Module, start: Mapping[str, Tensor]) -> None:
-    """Take over what fits; layers of another shape keep what they have."""
+    """Take over all; a last layer of another shape keeps what it has."""
     own = model.state_dict()
     strange = sorted(set(own) ^ set(start))
     if strange:
@@ -137,7 +137,16 @@ def _begin_with(model: nn.Module, start: Mapping[str, Tensor]) -> None:
             f"{len(strange)} of its tensors and the student's are not in both: {strange[0]}",
             "Start with a model of the same architecture",
         )
-    fitting = {name: each for name, each in start.items() if each.shape == own[name].shape}
-    if not fitting:
-        raise BadInput("start", "no tensor has the student's shape", "Give other weights")
+    other = [name for name, each in own.items() if start[name].shape != each.shape]
+    last = _layer(list(own)[-1])
+    if inner := [name for name in other if _layer(name) != last]:
+        its, own_shape = (tuple(each[inner[0]].shape) for each in (start, own))
+        problem = f"{inner[0]} has shape {its}, where the student's has {own_shape}"
+        raise BadInput("start", problem, "Start with a model of the same architecture")
+    fitting = {name: each for name, each in start.items() if name not in other}
     model.load_state_dict(fitting, strict=False)
+
+
+def _layer(name: str) -> str:
+    """Of a tensor of that name."""
+    return name.rpartition(".")[0]

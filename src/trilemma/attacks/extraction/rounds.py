@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass as plain
 from dataclasses import replace
+from functools import partial
 from typing import Annotated, TypeAlias
 
 import torch
@@ -18,7 +19,7 @@ from trilemma.attacks.extraction.steal import Pass, Stolen
 from trilemma.core.augmentation import augmented, check_augmentation
 from trilemma.core.box import UNIT, Box
 from trilemma.core.dataset import Dataset
-from trilemma.core.errors import BadInput
+from trilemma.core.errors import BadInput, Refused
 from trilemma.core.types import Labels, Probs, Rows
 from trilemma.oracles import Ledger, Oracle
 
@@ -114,6 +115,9 @@ def steal_in_rounds(
 ) -> Stolen:
     """Teach a student what an oracle answers about rows of a pool that it chose round by round.
 
+    Where the oracle refuses a call (`Refused`), the student learns once more from all that it was
+    told before, and the theft ends. Such a call is lost as a whole.
+
     Args:
         oracle: the victim. A `Ledger` keeps its own account and limit, in place of the config's. A
             theft that was killed begins anew, and is answered from the ledger's file for nothing
@@ -143,13 +147,13 @@ def steal_in_rounds(
     nothing = torch.zeros(0, account.classes, dtype=torch.float64)
     memory = Memory(torch.zeros(0, dtype=torch.int64), pool[:0], nothing)
     history: list[Pass] = []
+    stopped = ""
     for number in range(1, config.rounds + 1):
-        due = min(round(limit * number / config.rounds), len(memory) + account.left)
-        while len(memory) < due:
-            places = _picked(pick, scene, pool, memory, due - len(memory))
-            for index in places.split(config.batch):
-                asked = method.craft(scene, pool[index])
-                memory = memory.and_then(index, asked, account(asked))
+        due, known = min(round(limit * number / config.rounds), len(memory) + account.left), memory
+        chosen = partial(_picked, pick, scene, pool)
+        memory, stopped = _asked(account, pool, method, chosen, scene, memory, due, config.batch)
+        if stopped and memory is known:
+            break
         if len(memory) == 0:  # a limit of fewer rows than rounds
             continue
         learner.afresh()
@@ -160,7 +164,11 @@ def steal_in_rounds(
             history.append(Pass(loss=loss, spent=spent, mark=account.mark))
             if watch is not None:
                 watch(len(history) - 1, history[-1])
-    return Stolen(classifier=learner.model, spent=account.spent, history=tuple(history))
+        if stopped:
+            break
+    return Stolen(
+        classifier=learner.model, spent=account.spent, history=tuple(history), stopped=stopped
+    )
 
 
 def _apart(pool: Rows | Dataset) -> tuple[Rows, Labels | None]:
@@ -168,6 +176,28 @@ def _apart(pool: Rows | Dataset) -> tuple[Rows, Labels | None]:
     if not isinstance(pool, Dataset):
         return pool, None
     return pool.x, None if pool.soft else pool.y
+
+
+def _asked(
+    account: Ledger,
+    pool: Rows,
+    method: RoundMethod,
+    chosen: Callable[[Memory, int], Places],
+    scene: Scene,
+    memory: Memory,
+    due: int,
+    batch: int,
+) -> tuple[Memory, str]:
+    """Ask until so many answers are known; what is known then, and why the victim refused."""
+    while len(memory) < due:
+        for index in chosen(memory, due - len(memory)).split(batch):
+            asked = method.craft(scene, pool[index])
+            try:
+                answers = account(asked)
+            except Refused as refusal:
+                return memory, str(refusal)
+            memory = memory.and_then(index, asked, answers)
+    return memory, ""
 
 
 def _picked(pick: Pick, scene: Scene, pool: Rows, memory: Memory, count: int) -> Places:

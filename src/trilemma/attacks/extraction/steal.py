@@ -11,7 +11,7 @@ from trilemma.attacks.extraction.learner import Learner
 from trilemma.attacks.extraction.method import Method, Scene, Thief
 from trilemma.core.augmentation import augmented, check_augmentation
 from trilemma.core.box import UNIT, Box
-from trilemma.core.errors import BadInput
+from trilemma.core.errors import BadInput, Refused
 from trilemma.core.types import Classifier, Rows
 from trilemma.oracles import Ledger, Oracle
 
@@ -37,13 +37,15 @@ class Stolen:
 
     Args:
         classifier: the student.
-        spent: rows sent in all.
-        history: pass by pass.
+        spent: rows sent in all, the last call's as well where it was refused.
+        history: pass by pass; none in which nothing was learnt.
+        stopped: why the victim refused to go on; empty where it did not.
     """
 
     classifier: Classifier
     spent: int
     history: tuple[Pass, ...]
+    stopped: str = ""
 
 
 @runtime_checkable
@@ -71,6 +73,9 @@ def steal(  # noqa: PLR0913
 ) -> Stolen:
     """Teach a student by what an oracle answers.
 
+    Where the oracle refuses a call (`Refused`), the theft ends with what was learnt before. Such a
+    call is lost as a whole.
+
     Args:
         oracle: the victim. A `Ledger` keeps its own account and limit, in place of the config's.
         pool: (m, *x) rows that the thief has, without labels.
@@ -92,31 +97,49 @@ def steal(  # noqa: PLR0913
     history = [Pass(**each) for each in keeper.load()] if keeper else []
     if history:
         account.rewind(history[-1].mark)
+    stopped = ""
     for epoch in range(len(history), config.epochs):
-        if account.left == 0:
+        if account.left == 0 or stopped:
             break
         learner.begin(epoch)
         scene = Scene(learner.model, box, rng, account.limit, epoch)
-        history.append(_passed(account, pool, learner, config, method, scene))
+        passed, stopped = _passed(account, pool, learner, config, method, scene)
+        if passed is None:
+            break
+        history.append(passed)
         if keeper is None or keeper.save([asdict(each) for each in history]):
             account.forget()
         if watch is not None:
             watch(epoch, history[-1])
-    return Stolen(classifier=learner.model, spent=account.spent, history=tuple(history))
+    return Stolen(
+        classifier=learner.model, spent=account.spent, history=tuple(history), stopped=stopped
+    )
 
 
 def _passed(
     account: Ledger, pool: Rows, learner: Learner, config: Thief, method: Method, scene: Scene
-) -> Pass:
-    """Ask about as many rows as the pool has, or as the limit allows, and learn from each batch."""
-    total, rows = 0.0, 0
+) -> tuple[Pass | None, str]:
+    """Ask about as many rows as the pool has, or as the limit allows, and learn from each batch.
+
+    Returns:
+        The pass, None where nothing was learnt; why the victim refused to go on.
+    """
+    total, rows, stopped = 0.0, 0, ""
     for index in method.choose(scene, pool).split(config.batch):
         index = index[: account.left]
         if len(index) == 0:
             break
         x = augmented(pool[index], config.augmentation, scene.rng, scene.box)
         asked = method.craft(scene, x)
-        inputs, targets = method.lesson(scene, x, asked, account(asked))
+        try:
+            answer = account(asked)
+        except Refused as refusal:
+            stopped = str(refusal)
+            break
+        inputs, targets = method.lesson(scene, x, asked, answer)
         loss = learner.learn(inputs, targets.to(inputs), scene.rng)
         total, rows = math.fsum([total, loss * len(index)]), rows + len(index)
-    return Pass(loss=total / max(rows, 1), spent=account.limit - account.left, mark=account.mark)
+    if rows == 0:
+        return None, stopped
+    spent = account.limit - account.left
+    return Pass(loss=total / rows, spent=spent, mark=account.mark), stopped

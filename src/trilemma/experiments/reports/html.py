@@ -19,12 +19,14 @@ from trilemma.core.errors import TrilemmaError
 from trilemma.experiments.reports import (
     closer,
     decided,
+    exchanged,
     histograms,
     pictures,
     promises,
     security,
     sensitivity,
     tables,
+    taken,
     thefts,
 )
 from trilemma.experiments.reports.budgets import budgets
@@ -88,8 +90,9 @@ def render_html(document: Document) -> str:
             secure=security.counts(document),
             unseen=pictures.unseen(document),
             decided=decided.tables(document),
-            stolen=thefts.tables(document),
+            stolen=taken.tables(document),
             taken=thefts.sentences(document),
+            remarked=[*taken.remarks(document), *exchanged.remarks(document)],
             unstolen=thefts.failed(document),
             grid=tables.side_by_side(document),
             more_grids=[*tables.each_seed(document), *tables.each_label(document)],
@@ -162,6 +165,7 @@ def _figures(document: Document) -> Mapping[str, Sequence[Figure]]:
         "percentiles": decided.percentiles(document),
         "budgets": budgets(document),
         "thefts": thefts.curves(document),
+        "exchanged": exchanged.matrices(document),
         "answers": closer.answers(document),
         "losses": closer.losses(document),
         "features": pictures.features(document),

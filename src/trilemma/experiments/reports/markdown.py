@@ -10,8 +10,10 @@ from trilemma.experiments.reports import (
     certified,
     closer,
     decided,
+    exchanged,
     security,
     sensitivity,
+    taken,
     thefts,
 )
 from trilemma.experiments.reports.costs import costs
@@ -43,7 +45,7 @@ START = re.compile(r"^([-+#=]|\d+(?=[.)]))")  # what makes a heading or a list a
 
 
 def render_markdown(document: Document) -> str:
-    """Verdict, one table and the warnings.
+    """Verdict, one table, what thieves got folded away, and the warnings.
 
     Names and texts from the document are escaped: none can start markup, a link, a mention or a
     further table cell.
@@ -51,7 +53,8 @@ def render_markdown(document: Document) -> str:
     Args:
         document: a valid audit document (see `validate`).
     """
-    return "\n".join([*_head(document), "", *_table(document), "", *_foot(document)]) + "\n"
+    parts = (_head(document), _table(document), _stolen(document), _foot(document))
+    return "\n\n".join(text for part in parts if (text := "\n".join(part))) + "\n"
 
 
 def escaped(text: object) -> str:
@@ -81,6 +84,7 @@ def _head(document: Document) -> Iterator[str]:
         yield f"**{escaped(headline)}**"
         yield ""
     said = [*document["verdict"]["sentences"], *thefts.sentences(document)]
+    said += [*taken.remarks(document), *exchanged.remarks(document)]
     yield from (f"- {escaped(sentence)}" for sentence in said)
 
 
@@ -120,6 +124,24 @@ def _attacks(document: Document, models: Sequence[Mapping[str, Any]]) -> Iterato
             yield _row(budgets.KIND, name, list(metrics))
         if spared := decided.saved(document, attack):
             yield f"| Queries saved | {' | '.join(spared)} |"
+
+
+def _stolen(document: Document) -> Iterator[str]:
+    """A table for each model and thief, and whose adversarial examples mislead whom; folded."""
+    shared = [table for figure in exchanged.matrices(document) for table in figure.tables]
+    found = [*taken.tables(document), *shared]
+    if not found:
+        return
+    yield "<details><summary>What thieves get, by number</summary>"
+    for table in found:
+        yield ""
+        yield f"**{escaped(table.caption)}**"
+        yield ""
+        yield f"| {' | '.join(map(escaped, table.columns))} |"
+        yield "| --- |" + " ---: |" * (len(table.columns) - 1)
+        yield from (f"| {' | '.join(map(escaped, row))} |" for row in table.rows)
+    yield ""
+    yield "</details>"
 
 
 def _costs(document: Document) -> Iterator[str]:

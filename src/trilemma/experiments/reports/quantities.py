@@ -37,7 +37,7 @@ class Quantity:
         >>> quantity("best_threshold_accuracy").number(0.616923)
         '61.69'
         """
-        return f"{value * self.factor:.{self.decimals}f}"
+        return f"{value * self.factor:z.{self.decimals}f}"
 
     def show(self, value: Number) -> str:
         """The value with its unit, e.g. `61.69 %`."""

@@ -9,8 +9,10 @@ from trilemma.experiments.reports import (
     certified,
     closer,
     decided,
+    exchanged,
     security,
     sensitivity,
+    taken,
     thefts,
 )
 from trilemma.experiments.reports.costs import costs
@@ -73,6 +75,7 @@ class Summary:
         for start in range(0, len(names), fitting):
             yield _table(self.document, names[start : start + fitting])
             yield Text("")
+        yield from _exchanged(self.document)
         for reason in _reasons(self.document):
             yield Text(f"n/a: {_plain(reason)}", style="dim")
         for warning in self.document["verdict"]["warnings"]:
@@ -93,9 +96,27 @@ def _head(document: Document) -> "Iterator[Text]":
     yield Text(_plain(headline), style="bold")
     if cost := price(document):
         yield Text(_plain(cost))
-    for said in thefts.sentences(document):
-        yield Text(_plain(said))
+    for part in (thefts.sentences, taken.remarks, exchanged.remarks):
+        yield from (Text(_plain(said)) for said in part(document))
     yield Text("")
+
+
+def _exchanged(document: Document) -> "Iterator[RenderableType]":
+    """Whose adversarial examples mislead whom."""
+    from rich.box import SIMPLE_HEAD
+    from rich.table import Table
+    from rich.text import Text
+
+    for figure in exchanged.matrices(document):
+        for found in figure.tables:
+            table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 2, 0, 0), show_edge=False)
+            for column in found.columns:
+                table.add_column(_cell(column), overflow="fold")
+            for row in found.rows:
+                table.add_row(*map(_cell, row))
+            yield _cell(found.caption, "bold")
+            yield table
+            yield Text("")
 
 
 def _table(document: Document, names: Sequence[str]) -> "Table":

@@ -16,28 +16,10 @@ from trilemma.experiments.reports.figures import (
     titled,
     titles,
 )
-from trilemma.experiments.reports.quantities import (
-    Metric,
-    Quantity,
-    evaluable,
-    shown,
-)
+from trilemma.experiments.reports.quantities import Metric, Quantity, evaluable, shown
 
-BESIDE, NONE = "random", "-"
-NOTHING: Metric = {"not_evaluable": "not part of this audit"}
+BESIDE = "random"
 RATE = Quantity(label="", short="", meaning="", decimals=1)
-NUMBERS: Mapping[str, tuple[str, str]] = {  # number -> (part, what tables call it)
-    "accuracy": ("benign", "Accuracy"),
-    "fidelity": ("benign", "Same label as the model (fidelity)"),
-    "of_accuracy": ("benign", "of the model's accuracy"),
-    "robust": ("adversarial", "Accuracy under attack"),
-    "of_robust": ("adversarial", "of the model's accuracy under attack"),
-    "steady": ("adversarial", "Keeps its own label under attack"),
-    "agreement": ("adversarial", "Same label on its adversarial examples"),
-    "to_victim": ("adversarial", "The model's accuracy on the student's adversarial examples"),
-    "from_victim": ("adversarial", "The student's accuracy on the model's adversarial examples"),
-}
-STORED = {"robust": "accuracy", "of_robust": "of_accuracy"}
 LINES = {"accuracy": "Accuracy", "robust_accuracy": "Accuracy under attack"}
 
 
@@ -47,18 +29,29 @@ def title(document: Document, thief: str) -> str:
     return f"{thief} ({method})" if method else thief
 
 
-def sentences(document: Document) -> list[str]:
-    """In words, one for each model that was stolen: what the thief who got most of it got.
+def entries(model: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What each thief of a model got, by the thief's id."""
+    thieves: Mapping[str, Any] = model.get("extraction", {}).get("thieves", {})
+    return thieves
+
+
+def most(model: Mapping[str, Any]) -> str | None:
+    """The thief who got most of a model; None where nobody got anything.
 
     Most is the largest share of the accuracy under attack, or without an attack of the accuracy.
     """
+    found = {thief: entry for thief, entry in entries(model).items() if "benign" in entry}
+    return max(found, key=lambda thief: _value(_most(found[thief])), default=None)
+
+
+def sentences(document: Document) -> list[str]:
+    """In words, one for each model that was stolen: what the thief who got most of it got."""
     found = []
     for name, model in document["models"].items():
-        price = model.get("extraction", {}).get("price")
-        entries = [entry for entry in _entries(model).items() if "benign" in entry[1]]
-        if not entries:
+        thief = most(model)
+        if thief is None:
             continue
-        thief, entry = max(entries, key=lambda each: _value(_most(each[1])))
+        entry, price = entries(model)[thief], model["extraction"].get("price")
         said = (
             f"With {entry['queries']:,.0f} queries a thief, {title(document, thief)}, gets"
             f" {_shares(entry)} of “{titles(document)[name]}”"
@@ -73,16 +66,6 @@ def sentences(document: Document) -> list[str]:
     return found
 
 
-def tables(document: Document) -> list[Table]:
-    """One a model and thief: its last and its best student, beside that of random queries."""
-    return [
-        _table(f"{titles(document)[name]}, stolen by {title(document, thief)}", entry)
-        for name, model in document["models"].items()
-        for thief, entry in _entries(model).items()
-        if "benign" in entry
-    ]
-
-
 def failed(document: Document) -> list[str]:
     """Why there is nothing to tell, where there is not."""
     found = []
@@ -90,7 +73,7 @@ def failed(document: Document) -> list[str]:
         about = titles(document)[name]
         if why := model.get("extraction", {}).get("not_evaluable"):
             found.append(f"{about}: {why}")
-        for thief, entry in _entries(model).items():
+        for thief, entry in entries(model).items():
             if "not_evaluable" in entry:
                 found.append(f"{about}, {title(document, thief)}: {entry['not_evaluable']}")
     return found
@@ -102,10 +85,10 @@ def curves(document: Document) -> list[Figure]:
     for index, (name, model) in enumerate(document["models"].items()):
         lines = {
             thief: entry["looks"]["passes"]
-            for thief, entry in _entries(model).items()
+            for thief, entry in entries(model).items()
             if "looks" in entry
         }
-        first = next((e for e in _entries(model).values() if "looks" in e.get(BESIDE, {})), None)
+        first = next((e for e in entries(model).values() if "looks" in e.get(BESIDE, {})), None)
         if first is not None:
             lines[f"{BESIDE} rows"] = first[BESIDE]["looks"]["passes"]
         for number, called in LINES.items():
@@ -116,9 +99,10 @@ def curves(document: Document) -> list[Figure]:
     return found
 
 
-def _entries(model: Mapping[str, Any]) -> Mapping[str, Any]:
-    thieves: Mapping[str, Any] = model.get("extraction", {}).get("thieves", {})
-    return thieves
+def printed(metric: Metric, kind: Quantity | None = None) -> str:
+    """A share, or what its kind says, with its interval, or why there is none."""
+    print_ = shown(metric, kind or RATE)
+    return f"{print_.value} ({print_.interval or print_.reason})"
 
 
 def _most(entry: Mapping[str, Any]) -> Metric:
@@ -134,37 +118,11 @@ def _value(metric: Metric) -> float:
 def _shares(entry: Mapping[str, Any]) -> str:
     both = {"benign": "accuracy", "adversarial": "robustness"}
     said = [
-        f"{_cell(entry[part]['final']['of_accuracy'])} of the {called}"
+        f"{printed(entry[part]['final']['of_accuracy'])} of the {called}"
         for part, called in both.items()
         if part in entry
     ]
     return " and ".join(said)
-
-
-def _table(caption: str, entry: Mapping[str, Any]) -> Table:
-    beside = entry.get(BESIDE, {})
-    columns = [(entry, "final"), (entry, "best"), (beside, "final")]
-    rows = [["Queries", *(_queries(each) for each, _ in columns), NONE]]
-    for number, (part, said) in NUMBERS.items():
-        stored = STORED.get(number, number)
-        metrics = [each.get(part, {}).get(which, {}).get(stored) for each, which in columns]
-        if any(metrics):
-            own = entry[part]["victim"] if stored == "accuracy" else None
-            rows.append([said, *(NONE if m is None else _cell(m) for m in (*metrics, own))])
-    return Table(
-        caption=caption,
-        columns=["", "Last student", "Best student", "Random rows, last student", "The model"],
-        rows=rows,
-    )
-
-
-def _queries(entry: Mapping[str, Any]) -> str:
-    return f"{entry['queries']:,.0f}" if "queries" in entry else entry.get("not_evaluable", NONE)
-
-
-def _cell(metric: Metric) -> str:
-    print_ = shown(metric, RATE)
-    return f"{print_.value} ({print_.interval or print_.reason})"
 
 
 def _figure(id_: str, heading: str, called: str, number: str, lines: Mapping[str, Any]) -> Figure:

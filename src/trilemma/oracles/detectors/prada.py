@@ -143,13 +143,14 @@ class PradaMonitor:
     Attributes:
         queries: seen so far.
         alarm_at: after how many queries it first raised the alarm; None where it never did.
+        alarms: at how many of the queries it was raised.
         alarm: its present verdict.
         statistic: W at the last test; None before it.
     """
 
     def __init__(self, config: PRADA) -> None:
         self.config = config
-        self.queries = 0
+        self.queries = self.alarms = 0
         self.alarm_at: int | None = None
         self.alarm = False
         self.statistic: float | None = None
@@ -182,6 +183,7 @@ class PradaMonitor:
             if new:
                 self._judge(known)
             verdicts.append(self.alarm)
+        self.alarms += sum(verdicts)
         return torch.tensor(verdicts, dtype=torch.bool, device=labels.device)
 
     def _judge(self, known: int) -> None:
