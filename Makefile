@@ -52,6 +52,7 @@ bench: $(PEERS)/.installed ## the attacks' speed beside other libraries' (hours;
 	@$(MEASURED).attacks
 	@$(MEASURED).bounds
 	@$(MEASURED).label_only
+	@$(MEASURED).stealing
 	@$(MEASURED).references
 	@$(MEASURED).table
 

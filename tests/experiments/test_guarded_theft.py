@@ -1,6 +1,7 @@
 """A theft before a detector, as a stage and in the document."""
 
 from dataclasses import replace
+from html import unescape
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from trilemma.experiments.audit import audit
 from trilemma.experiments.execution import run
 from trilemma.experiments.graph import key
 from trilemma.experiments.guards import PRADA, CalibratedSEAT, CalibratedWork, Guard
-from trilemma.experiments.reports import render_html, validate
+from trilemma.experiments.reports import noticed, render_html, render_markdown, validate
 from trilemma.experiments.trained import plan_trained
 
 SEAT = Guard(detector=CalibratedSEAT(pairs=30))
@@ -88,13 +89,26 @@ def test_the_document_tells_what_was_noticed(store):
     assert "guard" not in thieves["open"]
     kinds = {name: entry["guard"]["detector"] for name, entry in thieves.items() if name != "open"}
     assert kinds == {"distances": "PRADA", "similar": "CalibratedSEAT", "work": "CalibratedWork"}
-    noticed = thieves["work"]["guard"]
-    assert len(noticed["thief"]["slow_down"]["seeds"]) == 2
-    assert noticed["curve"][-1]["queries"] <= 240
-    assert noticed["stopped"] == ["", ""]
+    told = thieves["work"]["guard"]
+    assert len(told["thief"]["slow_down"]["seeds"]) == 2
+    assert told["curve"][-1]["queries"] <= 240
+    assert told["stopped"] == ["", ""]
     alarm = thieves["distances"]["guard"]["user"]["alarm_at"]
     assert alarm == {"not_evaluable": "it did not happen with 2 of 2 seeds"}
-    assert "CalibratedSEAT" in render_html(document)
+    page, text = unescape(render_html(document)), render_markdown(document)
+    said = noticed.remarks(document)
+    assert [each.partition(",")[0] for each in said] == [
+        "“m” behind PRADA", "“m” behind SEAT", "“m” behind proof of work"
+    ]  # fmt: skip
+    assert "an answer takes it" in said[2]
+    assert all(each in page for each in said)
+    assert "m behind SEAT, similar" in text
+    (banned,) = [
+        row for row in noticed.tables(document)[1].rows if row[0] == "Accounts that were banned"
+    ]
+    assert banned[1].startswith("1 ")
+    assert [figure.id for figure in noticed.works(document)] == ["work-2"]
+    assert "work-2" in page
 
 
 def test_guards_are_declared_in_full_and_by_thief():

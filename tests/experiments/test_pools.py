@@ -34,9 +34,8 @@ def origin(rows):
 @pytest.mark.parametrize(
     ("pool", "counts"),
     [
-        (Pool(), (20, 6)),
-        (Pool(auxiliary=7), (7, 6)),
-        (Pool(auxiliary=7, victim_training_rows=0), (7, 0)),
+        (Pool(), (20, 0)),
+        (Pool(auxiliary=7), (7, 0)),
         (Pool(auxiliary=0, victim_training_rows=6), (0, 6)),
         (Pool(auxiliary=20, victim_training_rows=1), (20, 1)),
     ],
@@ -52,7 +51,7 @@ def test_so_many_rows_of_each_part_in_their_order(pool, counts):
 
 
 def test_rows_keep_the_labels_that_they_have_in_the_split():
-    found = held(Pool(auxiliary=9, victim_training_rows=0), SPLIT, [], seed=4)
+    found = held(Pool(auxiliary=9), SPLIT, [], seed=4)
     assert found.y.tolist() == [(place - 1000) % 3 for place in origin(found)]
 
 
@@ -70,7 +69,7 @@ def test_the_seed_draws_which_and_nothing_else_does():
 
 
 def test_each_row_is_drawn_about_as_often():
-    few, often = Pool(auxiliary=5, victim_training_rows=0), np.zeros(20)
+    few, often = Pool(auxiliary=5), np.zeros(20)
     for seed in range(400):
         often[[place - 1000 for place in origin(held(few, SPLIT, [], seed=seed))]] += 1
     assert often.sum() == 2000
@@ -79,7 +78,7 @@ def test_each_row_is_drawn_about_as_often():
 
 def test_groups_of_each_other_data_set_are_its_own():
     others = [split_of(classes=4, members=8), split_of(classes=2, members=5)]
-    found = held(Pool(auxiliary=6, victim_training_rows=0), SPLIT, others, seed=0)
+    found = held(Pool(auxiliary=6), SPLIT, others, seed=0)
     groups = [set(part.tolist()) for part in found.y.split([6, 8, 5])]
     assert groups[0] <= {0, 1, 2}
     assert groups[1:] == [{3, 4, 5, 6}, {7, 8}]
@@ -87,7 +86,7 @@ def test_groups_of_each_other_data_set_are_its_own():
 
 
 def test_other_data_may_be_all_there_is():
-    pool = Pool(auxiliary=0, victim_training_rows=0, others=(Digits(),))
+    pool = Pool(auxiliary=0, others=(Digits(),))
     found = held(pool, split_of(), [split_of(members=4)], seed=0)
     assert origin(found) == [3000, 3001, 3002, 3003]
 
@@ -117,4 +116,4 @@ def test_no_rows_at_all_are_refused():
     with pytest.raises(BadInput, match=r"data\.auxiliary: has no rows"):
         held(Pool(), split_of(), [], seed=0)
     with pytest.raises(BadInput, match="pool: has no rows"):
-        Pool(auxiliary=0, victim_training_rows=0)
+        Pool(auxiliary=0)

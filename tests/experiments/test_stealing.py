@@ -140,6 +140,14 @@ def test_labels_alone_are_told_unless_said_otherwise(store):
     assert not np.array_equal(weights[0], weights[2])
 
 
+def test_an_answer_that_is_remembered_is_not_paid_for(store):
+    again = replace(STEAL, thief=Vanilla(**ASKED), attack=None)
+    paid, remembered = done(store, again, replace(again, once=True))
+    assert (paid.facts["spent"], remembered.facts["spent"]) == (1200, 100)
+    for name, each in paid.arrays.items():
+        np.testing.assert_array_equal(remembered.arrays[name], each)
+
+
 def test_the_limit_may_end_it_between_two_looks(store):
     thief = RandomQueries(queries=330, **ASKED)
     (theft,) = done(store, replace(STEAL, thief=thief, every=3))

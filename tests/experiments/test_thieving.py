@@ -11,6 +11,7 @@ from rich.console import Console
 from trilemma.attacks.extraction import ActiveThief, KnockoffNets, RandomQueries, Vanilla
 from trilemma.core.errors import BadInput
 from trilemma.experiments.audit import audit
+from trilemma.experiments.deliver import Outputs, deliver
 from trilemma.experiments.events import Finished
 from trilemma.experiments.graph import key
 from trilemma.experiments.loot import loot
@@ -182,6 +183,29 @@ def test_what_is_remarked_stands_in_every_report(audited):
         assert escaped(table.caption) in markdown
         assert table.caption in page
     assert "What thieves get, by number" in markdown
+
+
+def test_a_build_stops_on_what_a_thief_got(audited, tmp_path):
+    _, store = audited
+    met, unmet = "m:stolen.best.benign.final.accuracy >= 0", "transfer.best.victim.low > 1"
+    out = Outputs(page=False, quiet=True, junit=tmp_path / "junit.xml")
+    assert deliver(SPEC, [met, unmet], out, store=store) == 3
+    junit = (tmp_path / "junit.xml").read_text()
+    assert "model m, stolen.best.benign.final.accuracy.value is 0." in junit
+    assert deliver(SPEC, [unmet], Outputs(page=False, quiet=True), store=store) == 0
+
+
+@pytest.mark.parametrize(
+    ("condition", "said"),
+    [
+        ("stolen.bset.benign.final.accuracy > 0", "There is: best, searching"),
+        ("stolen.best.under.other.final.accuracy > 0", "There is: further"),
+    ],
+)
+def test_a_condition_on_no_thief_is_refused_before_any_work(condition, said, store):
+    with pytest.raises(BadInput, match=said):
+        deliver(SPEC, [condition], Outputs(page=False, quiet=True), store=store)
+    assert list(store.entries()) == []
 
 
 def test_the_matrix_is_a_picture_and_a_table(audited):

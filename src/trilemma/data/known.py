@@ -9,6 +9,8 @@ from trilemma.data.known_images import (
     FASHION_MNIST,
     GTSRB,
     LFW19,
+    STL10,
+    SVHN,
     TINY_IMAGENET,
     YALEB,
 )
@@ -31,6 +33,8 @@ CATALOGUE: dict[str, Entry] = {
         CIFAR10,
         CIFAR10_FIRST4000,
         CIFAR100,
+        SVHN,
+        STL10,
         GTSRB,
         TINY_IMAGENET,
         LFW19,

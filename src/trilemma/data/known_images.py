@@ -4,6 +4,7 @@ from trilemma.data.entries import Entry, Form, Remote
 
 GTSRB_ARCHIVE = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370/"
 CIFAR = "https://www.cs.toronto.edu/~kriz/"
+HOUSE_NUMBERS = "http://ufldl.stanford.edu/housenumbers/"
 FASHION = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 
 DIGITS = Entry(
@@ -161,6 +162,55 @@ CIFAR100 = Entry(
             urls=(CIFAR + "cifar-100-binary.tar.gz",),
             checksum="md5:03b5dce01913d631647c71ecec9e9cb8",
             size=168_513_733,
+        ),
+    ),
+)
+
+SVHN = Entry(
+    name="svhn",
+    kind="SVHN",
+    title="Street view house numbers, cropped digits",
+    classes=10,
+    shape=(3, 32, 32),
+    rows=(73_257, 26_032),
+    source=HOUSE_NUMBERS,
+    licence="non-commercial use only",
+    forms=(Form(reader="svhn_mat", files=("train_32x32.mat", "test_32x32.mat")),),
+    remotes=(
+        Remote(
+            file="train_32x32.mat",
+            urls=(HOUSE_NUMBERS + "train_32x32.mat",),
+            checksum="md5:e26dedcc434d2e4c54c9b2d4a06d8373",
+            size=182_040_794,
+        ),
+        Remote(
+            file="test_32x32.mat",
+            urls=(HOUSE_NUMBERS + "test_32x32.mat",),
+            checksum="md5:eb5a983be6a315427106f1b164d9cef3",
+            size=64_275_384,
+        ),
+    ),
+)
+
+STL10 = Entry(
+    name="stl10",
+    kind="STL10",
+    title="STL-10, labelled images",
+    classes=10,
+    shape=(3, 96, 96),
+    rows=(5_000, 8_000),
+    source="https://cs.stanford.edu/~acoates/stl10/",
+    licence="none stated; images from ImageNet",
+    forms=(Form(reader="stl10_binary", files=("stl10_binary.tar.gz|stl10_binary",)),),
+    remotes=(
+        Remote(
+            file="stl10_binary.tar.gz",
+            urls=(
+                "http://ai.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
+                "https://cs.stanford.edu/~acoates/stl10/stl10_binary.tar.gz",
+            ),
+            checksum="md5:91f7769df0f17e558f3565bffb0c7dfb",
+            size=2_640_397_119,
         ),
     ),
 )

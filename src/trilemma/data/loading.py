@@ -24,6 +24,8 @@ from trilemma.data.readers import (
     idx,
     lfw,
     prepared,
+    stl10,
+    svhn,
     tables,
     tiny_imagenet,
     yale,
@@ -42,6 +44,8 @@ READERS: Mapping[str, Reader] = {
     "cifar10_binary": lambda paths, config: cifar.binary(paths[0]),
     "cifar10_binary_first4000": lambda paths, config: cifar.first_4000(paths[0]),
     "cifar100_binary": lambda paths, config: cifar.binary_100(paths[0]),
+    "svhn_mat": lambda paths, config: svhn.cropped(paths),
+    "stl10_binary": lambda paths, config: stl10.binary(paths[0], config.size),
     "gtsrb_npz": lambda paths, config: gtsrb.prepared_npz(paths[0], config.size),
     "gtsrb_archives": lambda paths, config: gtsrb.archives(paths, config.size),
     "tiny_imagenet_npz": lambda paths, config: halving.smaller(

@@ -141,6 +141,32 @@ class CIFAR100(Sampled):
 
 
 @dataclass(frozen=True, kw_only=True)
+class SVHN(Sampled):
+    """Street view house numbers, cropped: 73,257 + 26,032 colour images of 32x32, 10 digits."""
+
+    ENTRY: ClassVar[str] = "svhn"
+
+
+@dataclass(frozen=True, kw_only=True)
+class STL10(Sampled):
+    """STL-10, labelled: 5,000 + 8,000 colour images of 96x96, 10 classes.
+
+    Args:
+        size: height and width to which the images are resized, pixels; 32 fits models of CIFAR.
+
+    Raises:
+        BadInput: a size below 8, or as every set.
+    """
+
+    ENTRY: ClassVar[str] = "stl10"
+    size: Annotated[int, Ge(8)] = 96
+
+    def __post_init__(self) -> None:
+        Sampled.__post_init__(self)
+        _at_least("size", self.size, 8)
+
+
+@dataclass(frozen=True, kw_only=True)
 class GTSRB(Sampled):
     """German traffic signs: 39,209 + 12,630 colour images, 43 classes.
 
@@ -316,6 +342,8 @@ Catalogued: TypeAlias = (
     | CIFAR10
     | CIFAR10First4000
     | CIFAR100
+    | SVHN
+    | STL10
     | GTSRB
     | TinyImageNet
     | LFW19

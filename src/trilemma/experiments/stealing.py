@@ -50,6 +50,7 @@ class Steal(Stage):
         tells: what stands before the victim's answers.
         guard: what watches the thief's accounts. What these were asked lies in memory alone, so
             that a theft that was killed begins anew, with a new ledger.
+        once: an input that was asked about before is answered from memory and counts once.
         attack: under which the student's robustness is looked at on the way; None looks at
             accuracy alone.
         every: passes between two looks.
@@ -66,6 +67,7 @@ class Steal(Stage):
     others: tuple[Split, ...] = ()
     tells: tuple[Defence, ...] = LABELS
     guard: Guard | None = None
+    once: bool = False
     attack: Evasion | None = None
     every: int = 10
     rows: int = 512
@@ -122,7 +124,7 @@ class Steal(Stage):
         identity = digest([self.thief, self.student, self.seed, limit])
         checkpoint = Checkpoint(bench.scratch, replaces=True)
         file = None if self.guard else bench.scratch / "queries.sqlite"
-        ledger = Ledger(_behind(self.tells, oracle), limit, file)
+        ledger = Ledger(_behind(self.tells, oracle), limit, file, once=self.once)
         try:
             return extract(
                 ledger,

@@ -25,17 +25,17 @@ class Pool:
     Args:
         auxiliary: so many of the split's auxiliary rows; None for all.
         victim_training_rows: so many of the victim's own training rows that the split declares as
-            known (Li et al. 2023, figure 3c); None for all.
+            known (Li et al. 2023, figure 3c).
         others: data sets whose members join, such as rows of another distribution (appendices C.4
             and C.5).
     """
 
     auxiliary: Annotated[int, Ge(0)] | None = None
-    victim_training_rows: Annotated[int, Ge(0)] | None = None
+    victim_training_rows: Annotated[int, Ge(0)] = 0
     others: tuple[Data, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.auxiliary == 0 and self.victim_training_rows == 0 and not self.others:
+        if self.auxiliary == 0 and not self.victim_training_rows and not self.others:
             raise BadInput("pool", "has no rows", "Give the thief some to ask about")
 
 
@@ -102,6 +102,7 @@ class Theft:
         tells: what stands before the answers, behind the model's own defences; labels alone unless
             said otherwise.
         guard: what watches the accounts of thieves; None watches none.
+        once: an input that was asked about before is answered from memory and counts once.
         own: what is otherwise with single thieves, by their names.
         under: further attacks by name.
         transfer: an attack whose examples of each model are tried on the victim and on all other
@@ -117,6 +118,7 @@ class Theft:
     pool: Pool = field(default_factory=Pool)
     tells: tuple[Defence, ...] = (LabelOnly(),)
     guard: Guard | None = None
+    once: bool = False
     own: Mapping[str, Means] = field(default_factory=dict)
     under: Mapping[str, Trial] = field(default_factory=dict)
     transfer: Evasion | None = None
@@ -134,9 +136,12 @@ class Theft:
         for name in set(self.own) - set(self.thieves):
             known = ", ".join(self.thieves)
             raise BadInput(f"own.{name}", "is no thief", f"Declared: {known}")
-        _check(self, "")
+        _check(self)
         for name in self.own:
-            _check(self.of(name), f"own.{name}.")
+            try:
+                self.of(name)
+            except BadInput as error:
+                raise BadInput(f"own.{name}.{error.what}", error.problem, error.fix) from None
 
     def of(self, thief: str) -> "Theft":
         """The theft as it is for one thief."""
@@ -202,14 +207,14 @@ def _rows(data: Data, name: str) -> int | None:
     return None if whole else count
 
 
-def _check(theft: Theft, where: str) -> None:
+def _check(theft: Theft) -> None:
     for name, recipe in (("student", theft.student), ("start.recipe", _before(theft))):
         if recipe is not None and (recipe.noise is not None or recipe.privacy is not None):
             problem = "a thief's own model has no noise layer and no privacy"
-            raise BadInput(f"{where}{name}", problem)
+            raise BadInput(name, problem)
     if any(isinstance(each, MemGuard) for each in theft.tells):
         problem = "MemGuard is a defence of a model"
-        raise BadInput(f"{where}tells", problem, "Give it to `models`")
+        raise BadInput("tells", problem, "Give it to `models`")
 
 
 def _before(theft: Theft) -> Recipe | None:

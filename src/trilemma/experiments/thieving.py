@@ -97,6 +97,7 @@ def _steal(asked: Theft, measured: Evasion | None, target: Asking, thief: Extrac
         others=others(asked, target.seed),
         tells=_told(target.defences, asked.tells),
         guard=asked.guard,
+        once=asked.once,
         attack=measured,
         every=asked.every,
         rows=asked.rows,

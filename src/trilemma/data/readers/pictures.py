@@ -39,3 +39,15 @@ def resized(
     """
     lanczos = optional("PIL.Image", "pillow", "resizing images").Resampling.LANCZOS
     return np.asarray(image.crop(box).resize(size, lanczos), dtype=np.uint8)
+
+
+def scaled(images: NDArray[np.uint8], size: int) -> NDArray[np.uint8]:
+    """(n, 3, H, W) colour images at size x size, by Lanczos."""
+    image = optional("PIL.Image", "pillow", "resizing images")
+    height, width = images.shape[-2:]
+    out = np.empty((len(images), 3, size, size), dtype=np.uint8)
+    for row, pixels in enumerate(images):
+        whole = image.fromarray(np.ascontiguousarray(pixels.transpose(1, 2, 0)))
+        small = resized(whole, (size, size), box=(0, 0, width, height))
+        out[row] = small.transpose(2, 0, 1)
+    return out

@@ -21,6 +21,7 @@ from trilemma.experiments.reports import (
     decided,
     exchanged,
     histograms,
+    noticed,
     pictures,
     promises,
     security,
@@ -91,8 +92,11 @@ def render_html(document: Document) -> str:
             unseen=pictures.unseen(document),
             decided=decided.tables(document),
             stolen=taken.tables(document),
+            noticed=noticed.tables(document),
             taken=thefts.sentences(document),
-            remarked=[*taken.remarks(document), *exchanged.remarks(document)],
+            remarked=[
+                said for part in (taken, exchanged, noticed) for said in part.remarks(document)
+            ],
             unstolen=thefts.failed(document),
             grid=tables.side_by_side(document),
             more_grids=[*tables.each_seed(document), *tables.each_label(document)],
@@ -166,6 +170,7 @@ def _figures(document: Document) -> Mapping[str, Sequence[Figure]]:
         "budgets": budgets(document),
         "thefts": thefts.curves(document),
         "exchanged": exchanged.matrices(document),
+        "works": noticed.works(document),
         "answers": closer.answers(document),
         "losses": closer.losses(document),
         "features": pictures.features(document),

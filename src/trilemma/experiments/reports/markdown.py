@@ -11,6 +11,7 @@ from trilemma.experiments.reports import (
     closer,
     decided,
     exchanged,
+    noticed,
     security,
     sensitivity,
     taken,
@@ -84,7 +85,7 @@ def _head(document: Document) -> Iterator[str]:
         yield f"**{escaped(headline)}**"
         yield ""
     said = [*document["verdict"]["sentences"], *thefts.sentences(document)]
-    said += [*taken.remarks(document), *exchanged.remarks(document)]
+    said += [each for part in (taken, exchanged, noticed) for each in part.remarks(document)]
     yield from (f"- {escaped(sentence)}" for sentence in said)
 
 
@@ -129,7 +130,7 @@ def _attacks(document: Document, models: Sequence[Mapping[str, Any]]) -> Iterato
 def _stolen(document: Document) -> Iterator[str]:
     """A table for each model and thief, and whose adversarial examples mislead whom; folded."""
     shared = [table for figure in exchanged.matrices(document) for table in figure.tables]
-    found = [*taken.tables(document), *shared]
+    found = [*taken.tables(document), *noticed.tables(document), *shared]
     if not found:
         return
     yield "<details><summary>What thieves get, by number</summary>"

@@ -10,6 +10,7 @@ from trilemma.experiments.reports import (
     closer,
     decided,
     exchanged,
+    noticed,
     security,
     sensitivity,
     taken,
@@ -96,7 +97,7 @@ def _head(document: Document) -> "Iterator[Text]":
     yield Text(_plain(headline), style="bold")
     if cost := price(document):
         yield Text(_plain(cost))
-    for part in (thefts.sentences, taken.remarks, exchanged.remarks):
+    for part in (thefts.sentences, taken.remarks, exchanged.remarks, noticed.remarks):
         yield from (Text(_plain(said)) for said in part(document))
     yield Text("")
 
