@@ -7,7 +7,8 @@ from trilemma import metrics
 from trilemma.experiments.closer import Facts, Json
 from trilemma.experiments.plan import Cell
 
-STEAL, BENIGN, ADVERSARIAL, UNDER = "steal", "benign", "adversarial", "under"
+STEAL, CRAFT = "steal", "craft"
+BENIGN, ADVERSARIAL, UNDER = "benign", "adversarial", "under"
 STUDENTS = ("final", "best")
 PLAIN = ("accuracy", "fidelity", "of_accuracy")
 ATTACKED = (*PLAIN, "steady", "agreement", "to_victim", "from_victim")
@@ -30,7 +31,8 @@ def extraction(cells: Sequence[Cell], of: Facts) -> Json:
 
 def _thief(name: str, cells: Sequence[Cell], of: Facts) -> Json:
     own, other = _student(name, "", cells, of), _student(name, f"{BESIDE}_", cells, of)
-    return {**own, BESIDE: other}
+    timed = of(cells[0].thefts[name].get(CRAFT))
+    return {**own, **({"crafting": dict(timed)} if timed else {}), BESIDE: other}
 
 
 def _student(name: str, start: str, cells: Sequence[Cell], of: Facts) -> Json:
@@ -114,7 +116,7 @@ def _published(thefts: Sequence[Mapping[str, Any]]) -> Json:
 
 
 def _parts(stages: Mapping[str, Any]) -> list[str]:
-    return [part for part in stages if not part.startswith(f"{BESIDE}_")]
+    return [part for part in stages if part != CRAFT and not part.startswith(f"{BESIDE}_")]
 
 
 def _compared(seeds: Sequence[Mapping[str, Any]], numbers: Sequence[str]) -> Json:

@@ -8,6 +8,7 @@ from trilemma.attacks.extraction import Extraction, KnockoffNets, RandomQueries,
 from trilemma.core.box import Box
 from trilemma.data import source_digest
 from trilemma.experiments.asking import Asking
+from trilemma.experiments.crafting import Craft, crafts
 from trilemma.experiments.equipped import Equipped
 from trilemma.experiments.graph import Stage, key
 from trilemma.experiments.likening import Exchange, Liken, Struck
@@ -15,7 +16,7 @@ from trilemma.experiments.models import Trained
 from trilemma.experiments.specs import Experiment
 from trilemma.experiments.stages import Split, Train, stream
 from trilemma.experiments.stealing import Steal
-from trilemma.experiments.stolen import ADVERSARIAL, BENIGN, BESIDE, STEAL, UNDER
+from trilemma.experiments.stolen import ADVERSARIAL, BENIGN, BESIDE, CRAFT, STEAL, UNDER
 from trilemma.experiments.theft import Theft, Trial
 from trilemma.oracles.defences import Defence, LabelOnly
 
@@ -23,8 +24,9 @@ from trilemma.oracles.defences import Defence, LabelOnly
 def thefts(declared: Experiment, target: Asking) -> dict[str, Any]:
     """The fields `thefts`, `exchange` and `price` of a cell.
 
-    By thief: `steal`, `benign`, `adversarial` and, for each further attack, `under.<name>`; and the
-    same of a thief of random queries, each name with `random_` before it.
+    By thief: `craft` (with the first seed, where it makes its queries), `steal`, `benign`,
+    `adversarial` and, for each further attack, `under.<name>`; and all but the first of a thief of
+    random queries, each name with `random_` before it.
     """
     asked = declared.extraction
     if asked is None:
@@ -37,7 +39,9 @@ def thefts(declared: Experiment, target: Asking) -> dict[str, Any]:
         steals[name] = _steal(own, measured, target, thief)
         twin = _steal(own, measured, target, random_twin(thief))
         beside = _compared(own, measured, target, twin)
+        timed = Craft(split=target.split, steal=steals[name], box=target.box, name=target.name)
         found[name] = {
+            **({CRAFT: timed} if crafts(thief) and target.seed == declared.seeds[0] else {}),
             **_compared(own, measured, target, steals[name]),
             **{f"{BESIDE}_{part}": stage for part, stage in beside.items()},
         }

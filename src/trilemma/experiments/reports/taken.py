@@ -81,6 +81,9 @@ def _asked(entry: Mapping[str, Any]) -> Iterator[list[str]]:
     for said, number in (("Rows that the thief holds", "pool"), ("Queries", "queries")):
         own, other = (_count(each, number) for each in (entry, beside))
         yield [said, own, own, own, other, NONE]
+    if made := entry.get("crafting"):
+        own = f"{made['seconds']:.2g} s"
+        yield [f"To make {made['rows']} queries", own, own, own, NONE, NONE]
 
 
 def _count(entry: Mapping[str, Any], number: str) -> str:
