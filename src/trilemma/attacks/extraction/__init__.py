@@ -46,6 +46,11 @@ from trilemma.attacks.extraction.label_dataset import (
 )
 from trilemma.attacks.extraction.learner import Learner
 from trilemma.attacks.extraction.method import Method, Thief
+from trilemma.attacks.extraction.posterior import (
+    infer,
+    posterior_interval,
+    posterior_intervals,
+)
 from trilemma.attacks.extraction.rounds import RoundMethod, RoundThief, steal_in_rounds
 from trilemma.attacks.extraction.steal import Keeper, Pass, Stolen, steal
 from trilemma.attacks.extraction.vanilla import (
@@ -182,6 +187,9 @@ __all__ = [
     "best",
     "extract",
     "feature_fool",
+    "infer",
+    "posterior_interval",
+    "posterior_intervals",
     "steal",
     "steal_in_rounds",
 ]
