@@ -322,6 +322,16 @@ def test_targets_drift_towards_the_students_own_answers_after_a_while():
     assert torch.equal(new, answers[[0]])
 
 
+def test_targets_begin_anew_with_each_round():
+    drift, x = _Drifting(SelfAdaptive(momentum=0.75, after=1)), pool(3)
+    answers, places = torch.eye(3, dtype=torch.float64), torch.arange(3)
+    for epoch in range(3):
+        last, _ = drift(replace(scene(), epoch=epoch), places, x, answers)
+    assert not torch.equal(last, answers)
+    first, _ = drift(replace(scene(), epoch=0), places, x, answers)
+    assert torch.equal(first, answers)
+
+
 def test_augmentation_is_of_what_is_learnt_not_of_what_is_asked():
     victim, image = Victim(), torch.rand(6, 1, 1, D, generator=seeded(2))
     victim.inner = type(victim.inner)(nn.Sequential(nn.Flatten(), nn.Linear(D, K)), classes=K)

@@ -127,3 +127,10 @@ def test_each_is_looked_at_once_however_many_thieves_are_alike():
     assert len(equipped(declared, split, "m")) == 2
     bare = {name: value for name, value in SPEC.items() if name != "extraction"}
     assert equipped(experiment(bare), split, "m") == []
+
+
+def test_a_thief_who_asks_nothing_is_refused_before_work():
+    thieves = {"silent": {"kind": "Vanilla", "queries": 0}}
+    table = {**SPEC, "extraction": {**SPEC["extraction"], "thieves": thieves}}
+    with pytest.raises(BadInput, match=r"extraction\.thieves\.silent\.queries: is 0"):
+        experiment(table)

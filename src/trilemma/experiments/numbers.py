@@ -42,6 +42,8 @@ def told(name: str, value: float) -> str:
 
     >>> told("m5:boundary.auc", 0.9378), told("m5:scores.boundary.train", 1.0755)
     ('93.78 %', '1.0755')
+    >>> told("at:stolen.best.guard.thief.queries", 10000.0)
+    '10000.0000'
     """
     return f"{value:.4f}" if _plain(name) else f"{100 * value:.2f} %"
 
@@ -61,7 +63,9 @@ def unit(name: str) -> str:
 
 
 def _plain(name: str) -> bool:
-    return name.partition(":")[2].partition(".")[0] in PLAIN
+    rest = name.partition(":")[2]
+    noticed = ".guard." in rest and not rest.endswith(".wrong")  # counts and factors
+    return noticed or rest.partition(".")[0] in PLAIN
 
 
 def _by_side(part: str) -> Callable[[Metric, str, str], Metric | None]:

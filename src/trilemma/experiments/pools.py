@@ -16,8 +16,8 @@ from trilemma.experiments.theft import Pool
 def held(pool: Pool, parts: Artifact, others: Sequence[Artifact], seed: int) -> Dataset:
     """What a thief asks about, in the order of the pool's fields.
 
-    The labels are groups for `Adaptive` to look at: those of the split's rows as they are,
-    those of each other data set apart from all before.
+    The labels are groups for `Adaptive` to look at, and tell nothing of the victim's classes: the
+    split's rows are one group, those of each other data set have its labels.
 
     Args:
         pool: how many of which.
@@ -37,7 +37,7 @@ def held(pool: Pool, parts: Artifact, others: Sequence[Artifact], seed: int) -> 
         for name, rows in wanted.items()
         if rows or (rows is None and f"{name}_x" in parts.arrays)
     ]
-    first, groups = int(parts.facts["classes"]), [each.y for each in sets]
+    first, groups = 1, [torch.zeros_like(each.y) for each in sets]
     shape = parts.arrays["members_x"].shape[1:]
     for number, other in enumerate(others):
         rows = part(other, "members")

@@ -44,9 +44,9 @@ class Steal(Stage):
         thief: the method and its budgets.
         student: the recipe of its model; the thief's epochs are those of its course.
         start: a model trained on other data, whose weights the student begins with.
-        pool: how many rows of which part of the split the thief holds. Their labels are looked at
-            by `Adaptive` alone, as the groups of a public data set.
-        others: splits of other data sets, whose members it holds, too.
+        pool: how many rows of which part of the split the thief holds, without their labels.
+        others: splits of other data sets, whose members it holds, too; `Adaptive` looks at the
+            labels of these.
         tells: what stands before the victim's answers.
         guard: what watches the thief's accounts. What these were asked lies in memory alone, so
             that a theft that was killed begins anew, with a new ledger.

@@ -15,6 +15,7 @@ from trilemma.experiments.plan import check_name
 from trilemma.oracles.defences import Defence, LabelOnly, MemGuard
 from trilemma.training.recipes import Recipe
 
+FEWEST = 4  # validation rows, by which a detector is calibrated and with which it is tried
 TAKEN = ("victim", "random")  # what thieves stand beside
 
 
@@ -92,7 +93,7 @@ class Theft:
 
     A thief holds the auxiliary rows of the split, without labels. Which of a student's passes is
     its best is found on the validation rows; students are compared with their victim on the
-    non-members. Beside each thief stands one that asks as much about rows drawn at random.
+    non-members. Beside each thief stands one that may ask as much, about rows drawn at random.
 
     Args:
         student: architecture and optimiser of the students.
@@ -167,6 +168,11 @@ def check_theft(where: str, theft: Theft, data: Data, defences: tuple[Defence, .
     _check_rows(where, data, "validation", None, 200)
     for name in theft.thieves:
         own = theft.of(name)
+        if own.thieves[name].queries == 0:
+            problem = "is 0: such a thief asks nothing"
+            raise BadInput(f"extraction.thieves.{name}.queries", problem, "Give 1 or more")
+        if own.guard is not None:
+            _check_rows(where, data, "validation", FEWEST, 200)
         for part in ("auxiliary", "victim_training_rows"):
             count = getattr(own.pool, part)
             if count or (part == "auxiliary" and count is None and not own.pool.others):
@@ -193,7 +199,8 @@ def _check_rows(where: str, data: Data, name: str, wanted: int | None, usual: in
         )
     if wanted is not None and there is not None and there < wanted:
         problem = f"{wanted} of the {name} rows are wanted: {where} has {there}"
-        raise BadInput(f"extraction.pool.{name}", problem, "Take fewer, or let the split have more")
+        key = f"data.{name}" if name == "validation" else f"extraction.pool.{name}"
+        raise BadInput(key, problem, "Take fewer, or let the split have more")
 
 
 def _rows(data: Data, name: str) -> int | None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from jaxtyping import Bool
 from torch import Tensor
 
 from trilemma.core.errors import BadInput, BudgetExceeded
@@ -21,7 +22,7 @@ CREATE TABLE IF NOT EXISTS account (
     one INTEGER PRIMARY KEY CHECK (one = 1), spent INTEGER, first INTEGER, spent_before INTEGER);
 CREATE TABLE IF NOT EXISTS calls (
     number INTEGER PRIMARY KEY, question BLOB, answer BLOB, spent_until INTEGER);
-CREATE TABLE IF NOT EXISTS known (question BLOB PRIMARY KEY, answer BLOB);
+CREATE TABLE IF NOT EXISTS known (question BLOB PRIMARY KEY, answer BLOB, since INTEGER);
 INSERT OR IGNORE INTO account VALUES (1, 0, 0, 0);
 """
 
@@ -79,6 +80,24 @@ class Ledger:
         """Rows that may still be sent; after a `rewind`, as it was at that mark."""
         row = self._file.execute("SELECT 1 FROM calls WHERE number = ?", (self.mark,)).fetchone()
         return self.limit - (self.spent if row is None else self._spent_before())
+
+    def payable(self, x: Rows) -> Bool[Tensor, " n"]:
+        """Which rows a call may have within the limit: the first `left` that are not known, and
+        with `once` all that are.
+        """
+        if not self.once:
+            return torch.arange(len(x)) < self.left
+        left, free = self.left, set[bytes]()
+        found = []
+        for question in map(_digest, x):
+            if question not in free and not self._knew(question):
+                if left == 0:
+                    found.append(False)
+                    continue
+                left -= 1
+                free.add(question)
+            found.append(True)
+        return torch.tensor(found, dtype=torch.bool)
 
     def __call__(self, x: Rows) -> Probs:
         """(n, classes) probabilities; what is sent is added to `spent`."""
@@ -146,10 +165,13 @@ class Ledger:
         if unknown:
             fresh = sorted(unknown.values())
             answers = self._sent(x[fresh])
-            rows = [(questions[place], _bytes(a)) for place, a in zip(fresh, answers, strict=True)]
+            rows = [
+                (questions[place], _bytes(a), self.mark)
+                for place, a in zip(fresh, answers, strict=True)
+            ]
             with self._file:
                 self._file.execute("BEGIN")
-                self._file.executemany("INSERT OR IGNORE INTO known VALUES (?, ?)", rows)
+                self._file.executemany("INSERT OR IGNORE INTO known VALUES (?, ?, ?)", rows)
         found = [self._known(question) for question in questions]
         return torch.cat(found) if found else self._sent(x)
 
@@ -167,6 +189,13 @@ class Ledger:
         return bool(
             self._file.execute("SELECT 1 FROM known WHERE question = ?", (question,)).fetchone()
         )
+
+    def _knew(self, question: bytes) -> bool:
+        """Whether it was known before the call at `mark`, which may be one that is made again."""
+        made = self._file.execute("SELECT 1 FROM calls WHERE number = ?", (self.mark,)).fetchone()
+        until = self.mark if made else self.mark + 1  # what a kill cut off is paid for
+        found = "SELECT 1 FROM known WHERE question = ? AND since < ?"
+        return bool(self._file.execute(found, (question, until)).fetchone())
 
     def _known(self, question: bytes) -> Probs:
         row = self._file.execute("SELECT answer FROM known WHERE question = ?", (question,))

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any, TypeAlias
 
-from torch import Generator
+from torch import Generator, Tensor, nn
 
 from trilemma.attacks.extraction.active_thief import (
     DFAL,
@@ -61,6 +61,7 @@ from trilemma.attacks.extraction.vanilla import (
 )
 from trilemma.core.box import UNIT, Box
 from trilemma.core.dataset import Dataset
+from trilemma.core.errors import BadInput
 from trilemma.core.types import Rows
 from trilemma.oracles import Oracle
 
@@ -109,7 +110,11 @@ def extract(
 
     What searches a pool in rounds keeps nothing but its ledger: after a kill it begins anew, and
     is answered from there.
+
+    Raises:
+        BadInput: an argument that is not what it should be, as a model where an oracle is asked.
     """
+    _check(oracle, pool, learner, config, rng)
     if isinstance(config, RoundThief):
         searching = SEARCHES[type(config)](config)
         return steal_in_rounds(
@@ -120,6 +125,24 @@ def extract(
     return steal(
         oracle, rows, learner, config, method, box=box, rng=rng, keeper=keeper, watch=watch
     )
+
+
+def _check(oracle: Any, pool: Any, learner: Any, config: Any, rng: Any) -> None:
+    """What a user of PyTorch gets wrong first."""
+    if isinstance(oracle, nn.Module) or not callable(oracle):
+        fix = "Give Local(model, classes=...), or TopLabel around it"
+        raise BadInput("oracle", f"is a {type(oracle).__name__}", fix)
+    if not isinstance(pool, Tensor | Dataset):
+        fix = "Give a tensor, as by torch.from_numpy, or a Dataset"
+        raise BadInput("pool", f"is a {type(pool).__name__}", fix)
+    if isinstance(learner, nn.Module) or not isinstance(learner, Learner):
+        raise BadInput("learner", f"is a {type(learner).__name__}", "Give a Student, or a Learner")
+    if type(config) not in (*EXTRACTIONS, *SEARCHES):
+        kind = config.__name__ if isinstance(config, type) else type(config).__name__
+        known = ", ".join(each.__name__ for each in (*EXTRACTIONS, *SEARCHES))
+        raise BadInput("config", f"is {kind}, which is no method", f"Give one of {known}")
+    if not isinstance(rng, Generator):
+        raise BadInput("rng", f"is a {type(rng).__name__}", "Give a generator: seeded(0)")
 
 
 def best(

@@ -117,11 +117,15 @@ class _Drifting:
         self.config = config
         self.targets = torch.zeros(0, 0)  # (m, k) by place
         self.seen = torch.zeros(0, dtype=torch.int64)
+        self.epoch = 0
 
     def __call__(
         self, scene: Scene, places: Places, x: Rows, answers: Answers
     ) -> tuple[Answers, Float[Tensor, " n"]]:
         """The targets of some rows, and their weights."""
+        if scene.epoch < self.epoch:  # another round, with a student that knows nothing
+            self.targets, self.seen = self.targets[:0], self.seen[:0]
+        self.epoch = scene.epoch
         self._grow(int(places.max()) + 1, answers)
         target = torch.where(self._first(places), answers, self.targets[places])
         due = (self.seen[places] >= self.config.after).unsqueeze(1)

@@ -99,7 +99,7 @@ def steal(  # noqa: PLR0913
         account.rewind(history[-1].mark)
     stopped = ""
     for epoch in range(len(history), config.epochs):
-        if account.left == 0 or stopped:
+        if stopped or (account.left == 0 and not account.once):
             break
         learner.begin(epoch)
         scene = Scene(learner.model, box, rng, account.limit, epoch)
@@ -126,11 +126,17 @@ def _passed(
     """
     total, rows, stopped = 0.0, 0, ""
     for index in method.choose(scene, pool).split(config.batch):
-        index = index[: account.left]
-        if len(index) == 0:
-            break
+        if not account.once:
+            index = index[: account.left]
+            if len(index) == 0:
+                break
         x = augmented(pool[index], config.augmentation, scene.rng, scene.box)
         asked = method.craft(scene, x)
+        if account.once:  # what is known costs nothing, so that only now is known what is left for
+            able = account.payable(asked)
+            index, x, asked = index[able], x[able], asked[able]
+            if len(index) == 0:
+                continue
         try:
             answer = account(asked)
         except Refused as refusal:

@@ -56,8 +56,10 @@ def sentences(document: Document) -> list[str]:
             f"With {entry['queries']:,.0f} queries a thief, {title(document, thief)}, gets"
             f" {_shares(entry)} of “{titles(document)[name]}”"
         )
-        if "benign" in entry.get(BESIDE, {}):
-            said += f"; one that asks as much about random rows gets {_shares(entry[BESIDE])}"
+        if "benign" in (beside := entry.get(BESIDE, {})):
+            as_much = round(beside["queries"]) == round(entry["queries"])
+            queries = "as much" if as_much else f"{beside['queries']:,.0f} times"
+            said += f"; one that asks {queries} about random rows gets {_shares(beside)}"
         if price is not None:
             said += (
                 f". At {price:g} for 1,000 queries it pays {entry['queries'] * price / 1000:,.2f}"
