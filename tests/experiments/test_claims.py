@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from trilemma.core.errors import BadInput
 from trilemma.experiments.claims import decide, ledger
 from trilemma.experiments.numbers import number
 from trilemma.experiments.study import Claim, study
@@ -105,6 +106,16 @@ def test_what_is_alike_differs_by_less_than_the_margin_and_5_points(values, erro
     if abs(gap - most) > 1e-9:
         expected = "reproduced" if gap < most else "not reproduced"
         assert status(Claim(**WORDS, alike=tuple(names)), found) == expected
+
+
+@pytest.mark.parametrize("error", [1e-6, 0.2])
+def test_a_tolerance_of_the_papers_own_stands_in_the_place_of_both(error):
+    found = document(error, one=[0.60, 0.62], two=[0.66, 0.68])
+    for tolerance, expected in ((0.07, "reproduced"), (0.05, "not reproduced")):
+        claim = Claim(**WORDS, alike=("one", "two"), tolerance=tolerance)
+        assert status(claim, found) == expected
+    with pytest.raises(BadInput, match="tolerance"):
+        Claim(**WORDS, exceeds=("one", "two"), tolerance=0.1)
 
 
 @given(st.tuples(st.floats(0.5, 0.9), st.floats(0.5, 0.9)), st.sampled_from([0.02, 0.2]))

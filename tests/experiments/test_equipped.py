@@ -134,3 +134,10 @@ def test_a_thief_who_asks_nothing_is_refused_before_work():
     table = {**SPEC, "extraction": {**SPEC["extraction"], "thieves": thieves}}
     with pytest.raises(BadInput, match=r"extraction\.thieves\.silent\.queries: is 0"):
         experiment(table)
+
+
+def test_augmentation_of_what_are_no_images_is_refused_before_work(store):
+    thief = {"kind": "Vanilla", "epochs": 2, "augmentation": [{"kind": "Flip"}]}
+    data = {"kind": "BreastCancer", "members": 80, "nonmembers": 40, "auxiliary": 30}
+    table = {**with_means(thieves={"turned": thief}), "data": {**data, "validation": 20}}
+    assert "Flip change images" in refused(store, table)

@@ -155,6 +155,11 @@ def test_loot_has_only_what_is_declared():
     assert set(bare["stolen"]["best"]) == {"benign", "published", "random"}
     assert set(bare["stolen"]["best"]["published"]) == {"accuracy", "fidelity"}
     assert loot({}, {"robustness": {}}) == {}
+    guard = {"detector": {"kind": "PRADA"}, "accounts": 2}
+    watched = loot({"extraction": {"own": {"best": {"guard": guard}}}}, KNOWN)["stolen"]
+    assert set(watched["best"]["guard"]["thief"]) == {"queries", "alarm_at", "wrong"}
+    assert "guard" in watched["best"]["random"]
+    assert "guard" not in watched["best.v2"]
     with pytest.raises(BadInput, match="Declare `extraction`"):
         taken("stolen.best.benign.final.accuracy > 0", {})
     with pytest.raises(BadInput, match="and its `transfer`"):

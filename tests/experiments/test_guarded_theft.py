@@ -13,6 +13,7 @@ from trilemma.experiments.audit import audit
 from trilemma.experiments.execution import run
 from trilemma.experiments.graph import key
 from trilemma.experiments.guards import PRADA, CalibratedSEAT, CalibratedWork, Guard
+from trilemma.experiments.loot import NOTICED
 from trilemma.experiments.reports import noticed, render_html, render_markdown, validate
 from trilemma.experiments.trained import plan_trained
 
@@ -87,6 +88,9 @@ def test_the_document_tells_what_was_noticed(store):
     assert document["failures"] == []
     thieves = document["models"]["m"]["extraction"]["thieves"]
     assert "guard" not in thieves["open"]
+    for entry in thieves.values():  # as conditions know them
+        if "guard" in entry:
+            assert tuple(entry["guard"]["thief"]) == NOTICED[entry["guard"]["detector"]]
     kinds = {name: entry["guard"]["detector"] for name, entry in thieves.items() if name != "open"}
     assert kinds == {"distances": "PRADA", "similar": "CalibratedSEAT", "work": "CalibratedWork"}
     told = thieves["work"]["guard"]

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from trilemma.attacks.membership import BoundaryDistance
 from trilemma.core.errors import BadInput
-from trilemma.experiments.guards import PRADA, CalibratedSEAT, CalibratedWork
+from trilemma.experiments.loot import NOTICED
 from trilemma.experiments.numbers import FURTHER, OUTSIDE_MEMBERSHIP
 from trilemma.experiments.specs import Trained, experiment
 from trilemma.experiments.stolen import ADVERSARIAL, ATTACKED, BENIGN, STUDENTS
@@ -186,13 +186,6 @@ def _check_number(built, number):
         assert built.random_threshold is not None
 
 
-NOTICED = {
-    PRADA: ("queries", "alarm_at", "wrong"),
-    CalibratedSEAT: ("queries", "pairs", "banned"),
-    CalibratedWork: ("queries", "work", "hashes", "slow_down", "refused"),
-}
-
-
 def _check_stolen(built, part, path):
     """That a number of a thief's student is one that the document has."""
     if part == "exchange":
@@ -205,7 +198,7 @@ def _check_stolen(built, part, path):
         detector = type(built.extraction.of(thief).guard.detector)
         who, number = rest
         assert who in ("thief", "user")
-        assert number in NOTICED[detector]
+        assert number in NOTICED[detector.__name__]
         return
     if where == "under":
         name, *rest = rest

@@ -10,7 +10,7 @@ sign with every seed and its mean over seeds exceeds the 95 % margin that the ch
 - of numbers with a peak: the largest of those in between is clearly larger than both ends (and
   where the claim says so, one of some).
 - of numbers said to be alike: the largest is not clearly larger than the smallest, and by at most
-  5 points;
+  5 points; where the paper says by how much they differ, by at most that;
 - of two numbers of which one is said to be at least on par: the other is not clearly larger, and by
   at most 5 points.
 
@@ -99,7 +99,7 @@ def _decided(claim: Claim, numbers: Named) -> tuple[bool, list[str]]:
     if claim.alike:
         ordered = sorted(numbers, key=lambda each: float(each[1]["value"]))
         widest = _compared(ordered[-1], ordered[0])
-        return _near(widest), [_said(ordered[-1], ordered[0], widest)]
+        return _near(widest, claim.tolerance), [_said(ordered[-1], ordered[0], widest)]
     if claim.reaches:
         one, other = numbers
         return _near(_compared(other, one)), [_said(one, other, _compared(one, other))]
@@ -115,8 +115,10 @@ def _decided(claim: Claim, numbers: Named) -> tuple[bool, list[str]]:
     return end.clear and not back, [_said(numbers[-1], numbers[0], end), *steps]
 
 
-def _near(found: Difference) -> bool:
+def _near(found: Difference, tolerance: float | None = None) -> bool:
     """That one number is not larger than another, or so little that nobody minds."""
+    if tolerance is not None:
+        return found.mean <= tolerance
     return not found.clear and found.mean <= TOLERANCE
 
 

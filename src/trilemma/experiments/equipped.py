@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from trilemma.core.augmentation import Augmentation, check_augmentation
 from trilemma.core.box import Box
 from trilemma.core.errors import BadInput
 from trilemma.core.generators import seeded
@@ -21,6 +22,7 @@ class Equipped(Stage):
 
     Args:
         pool, others: the rows that it asks about (`pools.held`).
+        augmentation: of these rows.
         student: the recipe of its model.
         start: the recipe of the model that it begins as; None for none.
         begun: the split that this one is trained on.
@@ -31,6 +33,7 @@ class Equipped(Stage):
     split: Parts
     pool: Pool
     others: tuple[Split, ...]
+    augmentation: tuple[Augmentation, ...] = ()
     student: Recipe
     start: Recipe | None
     begun: Split | None
@@ -46,8 +49,9 @@ class Equipped(Stage):
         """Facts: `pool`, how many rows it has.
 
         Raises:
-            BadInput: too few rows; rows of another shape, or outside the box; a student that does
-                not take such inputs; a start of another architecture.
+            BadInput: too few rows; rows of another shape, or outside the box; augmentation of rows
+                that are no images; a student that does not take such inputs; a start of another
+                architecture.
         """
         parts = bench.load(self.split)
         rows = held(self.pool, parts, [bench.load(each) for each in self.others], self.seed)
@@ -56,6 +60,7 @@ class Equipped(Stage):
             problem = f"{outside} of {len(rows)} rows lie outside the box of valid inputs"
             raise BadInput("extraction.pool", problem, "Rescale them, or declare the box")
         shape, classes = tuple(rows.x.shape[1:]), int(parts.facts["classes"])
+        check_augmentation(self.augmentation, shape)
         start = None
         if self.start is not None and self.begun is not None:
             begun = bench.load(self.begun)

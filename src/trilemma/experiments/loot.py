@@ -19,6 +19,11 @@ PLACES: Mapping[str, tuple[str, ...]] = {  # in a model's entry of the document
     STOLEN: ("extraction", "thieves"),
     TRANSFER: ("extraction", "transfer"),
 }
+NOTICED: Mapping[str, tuple[str, ...]] = {  # numbers of each detector
+    "PRADA": ("queries", "alarm_at", "wrong"),
+    "CalibratedSEAT": ("queries", "pairs", "banned"),
+    "CalibratedWork": ("queries", "work", "hashes", "slow_down", "refused"),
+}
 VICTIM = "victim"  # among those whose adversarial examples are tried on each other
 NUMBER: Names = {}
 
@@ -35,8 +40,9 @@ def loot(table: Mapping[str, Any], known: Mapping[str, Any]) -> dict[str, Names]
         return {}
     declared = table["extraction"]
     student = _student("adversarial" in known["robustness"], list(declared.get("under") or {}))
+    means = {name: {**student, **_guarded(declared, name)} for name in thieves}
     found: dict[str, Names] = {
-        STOLEN: {name: {**student, BESIDE: student} for name in thieves},
+        STOLEN: {name: {**own, BESIDE: own} for name, own in means.items()},
     }
     if declared.get("transfer") is not None:
         tried = _numbers([VICTIM, *thieves])
@@ -53,6 +59,17 @@ def _student(attacked: bool, under: Sequence[str]) -> Names:
     if under:
         found[UNDER] = dict.fromkeys(under, _compared(ATTACKED))
     return {**found, "published": _numbers(seen)}
+
+
+def _guarded(declared: Mapping[str, Any], thief: str) -> Names:
+    """What a detector notices, where one stands before the thief."""
+    own = (declared.get("own") or {}).get(thief) or {}
+    guard = own.get("guard") or declared.get("guard")
+    if not guard:
+        return {}
+    every = [number for numbers in NOTICED.values() for number in numbers]
+    names = _numbers(NOTICED.get(guard["detector"].get("kind"), list(dict.fromkeys(every))))
+    return {"guard": {"thief": names, "user": names, "accounts": NUMBER}}
 
 
 def _compared(numbers: Sequence[str]) -> Names:

@@ -56,6 +56,7 @@ class Claim:
         within: of numbers with a peak, those that it must be one of; none for any.
         alike: numbers of which none is larger than another, by more than 5 points or clearly.
         reaches: two numbers, of which the second is not so much larger: the first is on par.
+        tolerance: of `alike`, where the paper says by how much numbers differ: by at most so much.
     """
 
     statement: str
@@ -67,6 +68,7 @@ class Claim:
     within: tuple[str, ...] = ()
     alike: tuple[str, ...] = ()
     reaches: tuple[str, ...] = ()
+    tolerance: float | None = None
 
     def __post_init__(self) -> None:
         ways = (self.exceeds, self.rises, self.falls, self.peaks, self.alike, self.reaches)
@@ -79,6 +81,8 @@ class Claim:
                 raise BadInput(f"claim.{name}", f"names {len(two)} numbers", "Name two")
         if len(given[0]) < (3 if self.peaks else 2):
             raise BadInput("claim", f"names {len(given[0])} numbers", "Name more")
+        if self.tolerance is not None and not (self.alike and self.tolerance >= 0):
+            raise BadInput("claim.tolerance", "is of numbers said to be alike", "At least 0")
         beyond = sorted(set(self.within) - set(self.peaks[1:-1]))
         if beyond:
             raise BadInput("claim.within", f"{beyond[0]} is no peak's", "Name some of `peaks`")

@@ -58,7 +58,7 @@ def equipped(declared: Experiment, split: Split, name: str) -> list[Stage]:
     if asked is None:
         return []
     found = []
-    for thief in asked.thieves:
+    for thief, method in asked.thieves.items():
         own = asked.of(thief)
         start = started(own, split.seed, declared.box)
         found.append(
@@ -66,6 +66,7 @@ def equipped(declared: Experiment, split: Split, name: str) -> list[Stage]:
                 split=split,
                 pool=own.pool,
                 others=others(own, split.seed),
+                augmentation=method.augmentation,
                 student=own.student,
                 start=start.model.recipe if start else None,
                 begun=start.split if start and isinstance(start.split, Split) else None,
