@@ -27,7 +27,7 @@ from trilemma.core.pace import Pace
 from trilemma.experiments.allocation import keep_freed_memory
 from trilemma.oracles import Ledger, Local, Oracle, TopLabel
 from trilemma.training import MLP, ResNet18, Student, build
-from trilemma.training.schedule import SGD, optimiser_of
+from trilemma.training.schedule import SGD
 
 CLASSES, WIDTH = 10, 0.25
 STEP = SGD(learning_rate=0.01)  # with momentum
@@ -101,10 +101,7 @@ def compared(taken: list[float], bare: list[float]) -> Row:
 
 def taught(network: nn.Module) -> Student:
     """A student that begins as `network`, which need not be a recipe's."""
-    student = Student(MLP(optimiser=STEP), (1,), CLASSES, 0)
-    student.model = copy.deepcopy(network).eval()
-    student.optimiser = optimiser_of(STEP, student.model.parameters())
-    return student
+    return Student.of(copy.deepcopy(network), MLP(optimiser=STEP))
 
 
 def a_pass(oracle: Oracle, student: Student, x: Tensor, config: BEST) -> Job:

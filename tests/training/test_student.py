@@ -73,3 +73,21 @@ def test_what_it_cannot_begin_with_is_refused():
 def test_an_architecture_that_does_not_fit_is_refused():
     with pytest.raises(BadInput):
         Student(SmallCNN(), (4,), 3, 5)
+
+
+def test_a_module_of_ones_own_is_taught_as_a_recipes_would_be():
+    recipe = MLP(hidden=(), optimiser=SGD(learning_rate=0.1), epochs=4)
+    built = Student(recipe, (3,), 2, seed=0)
+    own = nn.Sequential(nn.Linear(3, 2))
+    own[0].load_state_dict({"weight": built.model[1].weight, "bias": built.model[1].bias})
+    student = Student.of(own, recipe)
+    assert student.model is own
+    first = own[0].weight.clone()
+    x, y = torch.rand(6, 3, generator=seeded(1)), torch.eye(2)[[0, 1, 0, 1, 1, 0]]
+    for each in (built, student):
+        each.begin(1)
+        each.learn(x, y, seeded(2))
+    assert torch.equal(own[0].weight, built.model[1].weight)
+    assert not torch.equal(own[0].weight, first)
+    student.afresh()
+    assert torch.equal(own[0].weight, first)

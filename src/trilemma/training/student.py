@@ -47,10 +47,33 @@ class Student:
         start: Mapping[str, Tensor] | None = None,
         box: Box = UNIT,
     ) -> None:
-        self.recipe, self.box = recipe, box
-        self.model: nn.Module = build(recipe, shape, classes, seeded(seed)).eval()
+        model = build(recipe, shape, classes, seeded(seed))
         if start is not None:
-            _begin_with(self.model, start)
+            _begin_with(model, start)
+        self._take(model, recipe, box)
+
+    @classmethod
+    def of(cls, model: nn.Module, recipe: Recipe, *, box: Box = UNIT) -> "Student":
+        """A student whose model is a module of one's own.
+
+        Args:
+            model: logits out; taught in place, and asked in eval mode. `afresh` takes it back to
+                the weights that it has now.
+            recipe: optimiser, course, longest gradient; its architecture is not looked at.
+            box: the valid inputs.
+
+        Example:
+            >>> from trilemma.training import MLP
+            >>> Student.of(nn.Linear(2, 3), MLP(epochs=5)).model
+            Linear(in_features=2, out_features=3, bias=True)
+        """
+        student = cls.__new__(cls)
+        student._take(model, recipe, box)
+        return student
+
+    def _take(self, model: nn.Module, recipe: Recipe, box: Box) -> None:
+        self.recipe, self.box = recipe, box
+        self.model: nn.Module = model.eval()
         self._first = {name: each.clone() for name, each in self.model.state_dict().items()}
         self.afresh()
 
